@@ -195,6 +195,9 @@ type Outcome struct {
 	Known bool
 	// Reason says why there was no whole answer, "" if there was.
 	Reason string
+	// Unsent says that the upstream never got the request, so that it cannot
+	// have charged for it.
+	Unsent bool
 }
 
 // Settle charges what a permitted use cost and notes it. Only the first call
@@ -210,7 +213,7 @@ func (d *Decider) Settle(p Permit, now time.Time, o Outcome) error {
 	if o.Reason != "" {
 		e.Decision = Failed
 	}
-	free := o.Status >= 400 || o.Status == 0 && o.Reason != ""
+	free := o.Unsent || o.Status >= 400
 	switch {
 	case o.Known:
 		e.Cost = o.Cost
