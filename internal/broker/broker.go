@@ -1,0 +1,206 @@
+// Package broker owns who is who on the master's side: agents, their grants
+// and their placeholder tokens, kept durably and answered from memory. It must
+// not depend on envelope or vault: it cannot decrypt anything.
+//
+// Every change is recorded twice in the audit log, as allowed before it is
+// made and as done (or failed) after, and is durable before it is acknowledged.
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/grant"
+)
+
+// The outcomes a caller branches on.
+var (
+	ErrAgentExists  = errors.New("agent exists already")
+	ErrUnknownAgent = errors.New("no such agent")
+	ErrUnknownGrant = errors.New("no such grant")
+	ErrCorrupt      = errors.New("corrupt state")
+)
+
+// Agent is one agent of the master.
+type Agent struct {
+	Label   agentkeys.Agent  `json:"label"`
+	Wallet  agentkeys.Wallet `json:"wallet"`
+	Created time.Time        `json:"created"`
+}
+
+// Broker is safe for concurrent use. Reads never wait for the disk.
+type Broker struct {
+	files  files
+	master agentkeys.Wallet
+	rec    grant.Recorder
+
+	write sync.Mutex // serialises changes, so that the files and the maps agree
+
+	mu     sync.RWMutex
+	agents map[agentkeys.Agent]Agent
+	grants map[grantKey]*grant.Grant
+	tokens map[digest]*Token
+}
+
+type grantKey struct {
+	agent agentkeys.Agent
+	svc   agentkeys.Service
+}
+
+// Open reads the state under dir, which it makes if need be. A file that does
+// not parse is ErrCorrupt, names the file, and changes nothing. One process at
+// a time may have dir open.
+func Open(dir string, master agentkeys.Wallet, rec grant.Recorder) (*Broker, error) {
+	b := &Broker{
+		files: files{dir}, master: master, rec: rec,
+		agents: map[agentkeys.Agent]Agent{},
+		grants: map[grantKey]*grant.Grant{},
+		tokens: map[digest]*Token{},
+	}
+	if err := b.files.prepare(); err != nil {
+		return nil, err
+	}
+	err := load(b.files, kindAgent, func(name string, a *Agent) error {
+		if a.Label.String() != name || a.Wallet.IsZero() {
+			return errors.New("it does not name the agent of its file")
+		}
+		b.agents[a.Label] = *a
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = load(b.files, kindGrant, func(name string, g *grant.Grant) error {
+		if err := g.Validate(); err != nil {
+			return err
+		}
+		if grantName(g.Agent, g.Svc) != name {
+			return errors.New("it does not name the grant of its file")
+		}
+		b.grants[grantKey{g.Agent, g.Svc}] = g
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = load(b.files, kindToken, func(name string, t *Token) error {
+		d, err := parseDigest(t.Digest)
+		if err != nil || t.Digest[:tokenNameLen] != name || t.Agent.IsZero() {
+			return errors.New("it does not name the token of its file")
+		}
+		b.tokens[d] = t
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Master is the wallet whose agents these are.
+func (b *Broker) Master() agentkeys.Wallet { return b.master }
+
+// record writes the entry before a change, and change makes it; the entry
+// after says how that went.
+func (b *Broker) record(ctx context.Context, e grant.Event, change func() error) error {
+	e.Actor, e.Decision = b.master, grant.Allowed
+	if err := b.rec.Record(ctx, e); err != nil {
+		return fmt.Errorf("recording %s: %w", e.Op, err)
+	}
+	err := change()
+	e.Decision = grant.Done
+	if err != nil {
+		e.Decision, e.Reason = grant.Failed, "not durable"
+	}
+	if rerr := b.rec.Record(ctx, e); err == nil && rerr != nil {
+		err = fmt.Errorf("recording %s: %w", e.Op, rerr)
+	}
+	return err
+}
+
+// CreateAgent adds an agent, or fails with ErrAgentExists.
+func (b *Broker) CreateAgent(ctx context.Context, label agentkeys.Agent, wallet agentkeys.Wallet, now time.Time) (Agent, error) {
+	b.write.Lock()
+	defer b.write.Unlock()
+	if a, ok := b.Agent(label); ok {
+		return a, fmt.Errorf("%w: %s", ErrAgentExists, label)
+	}
+	a := Agent{label, wallet, now.UTC()}
+	e := grant.Event{Time: now, Op: "agent.create", Agent: label, Subject: wallet.String()}
+	return a, b.record(ctx, e, func() error {
+		if err := b.files.put(kindAgent, label.String(), a); err != nil {
+			return err
+		}
+		b.mu.Lock()
+		b.agents[label] = a
+		b.mu.Unlock()
+		return nil
+	})
+}
+
+// RemoveAgent removes an agent with its grants and tokens and returns the
+// services it had grants for. It can be repeated after a failure.
+func (b *Broker) RemoveAgent(ctx context.Context, label agentkeys.Agent, now time.Time) ([]*grant.Grant, error) {
+	b.write.Lock()
+	defer b.write.Unlock()
+	if _, ok := b.Agent(label); !ok {
+		return nil, fmt.Errorf("%w: %s", ErrUnknownAgent, label)
+	}
+	gone := b.GrantsOf(label)
+	e := grant.Event{Time: now, Op: "agent.remove", Agent: label}
+	return gone, b.record(ctx, e, func() error {
+		// Grants and tokens first: what is left after a crash grants nothing.
+		for _, g := range gone {
+			if err := b.dropGrant(g); err != nil {
+				return err
+			}
+		}
+		for _, t := range b.tokensOf(label) {
+			if err := b.dropToken(t); err != nil {
+				return err
+			}
+		}
+		if err := b.files.remove(kindAgent, label.String()); err != nil {
+			return err
+		}
+		b.mu.Lock()
+		delete(b.agents, label)
+		b.mu.Unlock()
+		return nil
+	})
+}
+
+// Agent returns one agent.
+func (b *Broker) Agent(label agentkeys.Agent) (Agent, bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	a, ok := b.agents[label]
+	return a, ok
+}
+
+// Agents returns every agent, by label.
+func (b *Broker) Agents() []Agent {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	out := make([]Agent, 0, len(b.agents))
+	for _, a := range b.agents {
+		out = append(out, a)
+	}
+	slices.SortFunc(out, func(x, y Agent) int { return strings.Compare(x.Label.String(), y.Label.String()) })
+	return out
+}
+
+// newID returns a random name with a prefix that says of what.
+func newID(prefix string) string {
+	var b [10]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand aborts the process instead
+	return prefix + hex.EncodeToString(b[:])
+}
