@@ -122,7 +122,10 @@ func (a *Account) close(reqID string) Money {
 func (l *Ledger) settle(id, reqID string, cost Money, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := l.account(id)
+	l.account(id).settle(reqID, cost, known)
+}
+
+func (a *Account) settle(reqID string, cost Money, known bool) {
 	a.close(reqID)
 	a.Spent = a.Spent.plus(cost)
 	if known {
@@ -130,21 +133,26 @@ func (l *Ledger) settle(id, reqID string, cost Money, known bool) {
 	}
 }
 
-// Replay applies an audit entry written before this process started. Entries
-// of unknown grants are kept: which grants live is not the ledger's business.
+// Replay applies an audit entry of g written before this process started.
+// Applying an entry that a Snapshot holds already charges nothing twice for a
+// grant with a money budget; a request may be counted twice.
 func (l *Ledger) Replay(g *Grant, e Event) {
-	if g == nil || e.Grant != g.ID {
+	if e.Grant != g.ID {
 		return
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.account(g.ID)
 	switch {
 	case e.Op == OpUse && e.Decision == Allowed:
-		l.mu.Lock()
-		a := l.account(g.ID)
 		a.roll(g, e.Time)
-		a.take(e.Request, e.Hold)
-		l.mu.Unlock()
+		if _, open := a.Open[e.Request]; !open {
+			a.take(e.Request, e.Hold)
+		}
 	case e.Op == OpSettle:
-		l.settle(g.ID, e.Request, e.Cost, !e.Estimate)
+		if _, open := a.Open[e.Request]; open || g.Budget == nil {
+			a.settle(e.Request, e.Cost, !e.Estimate)
+		}
 	}
 }
 

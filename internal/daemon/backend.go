@@ -1,0 +1,55 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/inject"
+)
+
+// backend is the Daemon as the proxy sees it.
+type backend Daemon
+
+// Identify trusts the kernel on a socket and a token on loopback.
+func (b *backend) Identify(r *http.Request, presented []string) (inject.Caller, error) {
+	if p, ok := r.Context().Value(peerKey{}).(peer); ok {
+		if p.err != nil {
+			return inject.Caller{}, p.err
+		}
+		return p.caller, nil
+	}
+	now := b.opts.Now()
+	for _, text := range presented {
+		if c, ok := b.opts.Directory.CallerByToken(text, now); ok {
+			return c, nil
+		}
+	}
+	return inject.Caller{}, inject.ErrUnknownCaller
+}
+
+func (b *backend) Route(s agentkeys.Service) (*inject.Route, error) { return b.opts.Routes.Route(s) }
+
+// Lend decides, which records, and only then opens the credential.
+func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route, r grant.Request) (inject.Loan, error) {
+	g := b.opts.Directory.Grant(c.Agent, route.Service)
+	p, err := b.opts.Decider.Use(ctx, c.Agent, c.Wallet, route.Service, g, route.Policy, r)
+	if err != nil {
+		return inject.Loan{}, err
+	}
+	v, err := b.cache.get(ctx, p, r.Time)
+	if err != nil {
+		_ = b.opts.Decider.Settle(p, b.opts.Now(), grant.Outcome{Reason: "credential not readable", Unsent: true})
+		return inject.Loan{}, err
+	}
+	return inject.Loan{Permit: p, Secret: v}, nil
+}
+
+func (b *backend) Settle(p grant.Permit, o grant.Outcome) {
+	now := b.opts.Now()
+	b.cache.release(p, now)
+	if err := b.opts.Decider.Settle(p, now, o); err != nil {
+		b.opts.Log.Error("settlement not recorded", "err", err)
+	}
+}

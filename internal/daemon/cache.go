@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/envelope"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/secret"
+)
+
+// Vault is where the cache reads what it does not have.
+type Vault interface {
+	Load(context.Context, grant.Permit) (envelope.Record, envelope.Header, error)
+}
+
+// cache keeps opened credentials for as long as they are in use, and idle ones
+// for a while. A credential is cleared from memory when nobody uses it and it
+// is idle, forgotten or replaced; a request that is under way keeps its own.
+type cache struct {
+	vault Vault
+	idle  time.Duration
+
+	mu      sync.Mutex
+	entries map[cacheKey]*entry
+	lent    map[grant.Permit]*entry
+}
+
+type cacheKey struct {
+	wallet agentkeys.Wallet
+	svc    agentkeys.Service
+}
+
+type entry struct {
+	key   cacheKey
+	ready chan struct{} // closed when value and err are set
+	value secret.Value
+	err   error
+	refs  int
+	used  time.Time
+	gone  bool // no longer in entries: clear at the last release
+}
+
+func newCache(v Vault, idle time.Duration) *cache {
+	return &cache{vault: v, idle: idle, entries: map[cacheKey]*entry{}, lent: map[grant.Permit]*entry{}}
+}
+
+// get returns the credential a permit is for. The caller releases the permit
+// when it has done with the value. Any number of callers cause one load.
+func (c *cache) get(ctx context.Context, p grant.Permit, now time.Time) (secret.Value, error) {
+	k := cacheKey{p.Wallet(), p.Service()}
+	c.mu.Lock()
+	e := c.entries[k]
+	if e == nil {
+		e = &entry{key: k, ready: make(chan struct{})}
+		c.entries[k] = e
+		// The load outlives a caller that gives up: others may wait for it.
+		go c.load(context.WithoutCancel(ctx), e, p)
+	}
+	e.refs++
+	e.used = now
+	c.lent[p] = e
+	c.mu.Unlock()
+
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		c.release(p, now)
+		return secret.Value{}, ctx.Err()
+	}
+	if e.err != nil {
+		c.release(p, now)
+		return secret.Value{}, e.err
+	}
+	return e.value, nil
+}
+
+func (c *cache) load(ctx context.Context, e *entry, p grant.Permit) {
+	rec, _, err := c.vault.Load(ctx, p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.value, e.err = rec.Secret, err
+	if err != nil {
+		c.drop(e)
+	}
+	close(e.ready)
+}
+
+// release ends the use that p permitted. A permit not lent is ignored.
+func (c *cache) release(p grant.Permit, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.lent[p]
+	if e == nil {
+		return
+	}
+	delete(c.lent, p)
+	e.refs--
+	e.used = now
+	c.clearUnused(e)
+}
+
+// forget drops a credential, so that the next use reads the vault again.
+func (c *cache) forget(w agentkeys.Wallet, s agentkeys.Service) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.entries[cacheKey{w, s}]; e != nil {
+		c.drop(e)
+	}
+}
+
+// evict drops what has been idle since before now-idle, or everything.
+func (c *cache) evict(now time.Time, all bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.entries {
+		if all || e.refs == 0 && now.Sub(e.used) >= c.idle {
+			c.drop(e)
+		}
+	}
+}
+
+func (c *cache) drop(e *entry) {
+	if c.entries[e.key] == e {
+		delete(c.entries, e.key)
+	}
+	e.gone = true
+	c.clearUnused(e)
+}
+
+func (c *cache) clearUnused(e *entry) {
+	if !e.gone || e.refs > 0 {
+		return
+	}
+	select {
+	case <-e.ready:
+		e.value.Clear()
+	default: // still loading; load drops or fills it, and a waiter has a ref
+	}
+}
+
+func (c *cache) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.entries)
+}

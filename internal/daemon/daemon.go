@@ -1,0 +1,180 @@
+// Package daemon owns the agent's side: the loopback listener and the agents'
+// sockets, who is at the other end of them, the cache of opened credentials
+// and the table of routes. It joins inject to a grant decider and a vault, and
+// must not depend on provision or chrome.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/inject"
+)
+
+// Directory is who the daemon asks about agents and grants.
+type Directory interface {
+	// CallerByToken returns the agent a presented placeholder speaks for.
+	CallerByToken(presented string, now time.Time) (inject.Caller, bool)
+	// Grant returns the grant in force, or nil.
+	Grant(agentkeys.Agent, agentkeys.Service) *grant.Grant
+}
+
+// Options are what a Daemon needs.
+type Options struct {
+	Directory Directory
+	Decider   *grant.Decider
+	Vault     Vault
+	Routes    *Routes
+	SocketDir string // for the agents' sockets; made 0700
+	Idle      time.Duration
+	Log       *slog.Logger
+	Now       func() time.Time
+}
+
+// Daemon lends credentials to agents over loopback and Unix sockets.
+type Daemon struct {
+	opts  Options
+	cache *cache
+	proxy *inject.Proxy
+
+	mu      sync.Mutex
+	servers []*http.Server
+	sockets map[agentkeys.Agent]*http.Server
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+// DefaultIdle is how long an opened credential stays in memory unused.
+const DefaultIdle = 5 * time.Minute
+
+// New makes a Daemon that listens nowhere yet.
+func New(o Options) *Daemon {
+	if o.Idle == 0 {
+		o.Idle = DefaultIdle
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	d := &Daemon{
+		opts:    o,
+		cache:   newCache(o.Vault, o.Idle),
+		sockets: map[agentkeys.Agent]*http.Server{},
+		stop:    stop,
+	}
+	d.proxy = inject.New((*backend)(d), inject.Options{Log: o.Log, Now: o.Now})
+	d.wg.Go(func() { d.sweep(ctx) })
+	return d
+}
+
+// sweep evicts idle credentials.
+func (d *Daemon) sweep(ctx context.Context) {
+	tick := time.NewTicker(max(d.opts.Idle/4, 10*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			d.cache.evict(d.opts.Now(), false)
+		}
+	}
+}
+
+// ListenLoopback serves agents that present a token on 127.0.0.1:port; port 0
+// takes a free one. It returns the address.
+func (d *Daemon) ListenLoopback(port int) (net.Addr, error) {
+	ln, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return nil, err
+	}
+	srv := inject.NewServer(d.proxy.OnLoopback(ln.Addr()))
+	d.serve(srv, ln)
+	d.mu.Lock()
+	d.servers = append(d.servers, srv)
+	d.mu.Unlock()
+	return ln.Addr(), nil
+}
+
+// ListenAgent serves one agent on its own socket, <SocketDir>/<label>.sock:
+// whoever the kernel says is this process's own user speaks as that agent
+// there. Listening twice is not an error.
+func (d *Daemon) ListenAgent(c inject.Caller) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sockets[c.Agent] != nil {
+		return nil
+	}
+	ln, err := ListenUnix(d.SocketPath(c.Agent))
+	if err != nil {
+		return err
+	}
+	srv := inject.NewServer(d.proxy.OnSocket())
+	srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		return withCaller(ctx, c, conn)
+	}
+	d.serve(srv, ln)
+	d.sockets[c.Agent] = srv
+	return nil
+}
+
+// SocketPath is where an agent's socket is.
+func (d *Daemon) SocketPath(a agentkeys.Agent) string {
+	return filepath.Join(d.opts.SocketDir, a.String()+".sock")
+}
+
+// CloseAgent stops serving an agent's socket and cuts its connections.
+func (d *Daemon) CloseAgent(a agentkeys.Agent) {
+	d.mu.Lock()
+	srv := d.sockets[a]
+	delete(d.sockets, a)
+	d.mu.Unlock()
+	if srv != nil {
+		_ = srv.Close()
+	}
+}
+
+func (d *Daemon) serve(srv *http.Server, ln net.Listener) {
+	d.wg.Go(func() {
+		if err := srv.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			d.opts.Log.Error("listener stopped", "addr", ln.Addr().String(), "err", err)
+		}
+	})
+}
+
+// Forget drops a credential from memory, after it was stored anew, revoked or
+// deleted.
+func (d *Daemon) Forget(w agentkeys.Wallet, s agentkeys.Service) { d.cache.forget(w, s) }
+
+// Cached is the number of opened credentials in memory.
+func (d *Daemon) Cached() int { return d.cache.len() }
+
+// Close stops listening, waits for requests under way as long as ctx lasts,
+// then cuts them, and clears the cache.
+func (d *Daemon) Close(ctx context.Context) error {
+	d.mu.Lock()
+	all := slices.Clone(d.servers)
+	for _, s := range d.sockets {
+		all = append(all, s)
+	}
+	d.mu.Unlock()
+	d.stop()
+	var errs []error
+	for _, s := range all {
+		if err := s.Shutdown(ctx); err != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	d.wg.Wait()
+	d.cache.evict(d.opts.Now(), true)
+	_ = os.Remove(d.opts.SocketDir) // only if empty
+	return errors.Join(errs...)
+}

@@ -1,0 +1,82 @@
+package daemon
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Peer is a process at the other end of a Unix socket, as the kernel knows it.
+type Peer struct {
+	UID int
+	PID int
+}
+
+// PeerOf asks the kernel who connected. Where there is a pidfd it also makes
+// sure that the pid still means that process, and not a later one.
+func PeerOf(c net.Conn) (Peer, error) {
+	uc, ok := c.(*net.UnixConn)
+	if !ok {
+		return Peer{}, fmt.Errorf("%w: not a Unix socket", ErrPeer)
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return Peer{}, err
+	}
+	var p Peer
+	var cerr error
+	err = raw.Control(func(fd uintptr) {
+		var cred *unix.Ucred
+		if cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); cerr != nil {
+			return
+		}
+		p = Peer{UID: int(cred.Uid), PID: int(cred.Pid)}
+		// SO_PEERPIDFD came with Linux 6.5; before it the pid has to do.
+		if pidfd, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
+			defer unix.Close(pidfd)
+			// A process that has gone has a readable pidfd.
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+			if err == nil && n > 0 {
+				cerr = fmt.Errorf("%w: it has exited", ErrPeer)
+			}
+		}
+	})
+	if err != nil {
+		return Peer{}, err
+	}
+	return p, cerr
+}
+
+// Descends reports whether the process pid is, or descends from, one of roots.
+// It answers true when it cannot tell.
+func Descends(pid int, roots map[int]bool) bool {
+	for range 1024 {
+		if pid <= 1 {
+			return false
+		}
+		if roots[pid] {
+			return true
+		}
+		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+		if err != nil {
+			return true
+		}
+		// pid (comm) state ppid …, where comm may hold anything.
+		i := bytes.LastIndexByte(stat, ')')
+		if i < 0 {
+			return true
+		}
+		fields := bytes.Fields(stat[i+1:])
+		if len(fields) < 2 {
+			return true
+		}
+		if pid, err = strconv.Atoi(string(fields[1])); err != nil {
+			return true
+		}
+	}
+	return true
+}

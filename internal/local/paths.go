@@ -1,0 +1,125 @@
+package local
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Paths are the directories of one user, each 0700, by the XDG base directory
+// specification or, with a home of their own, below one directory.
+//
+//	Config/services/<id>.yaml     services the user added
+//	Config/settings.json          what `services set` changed
+//	Data/roots.age                the signer's two roots
+//	Data/custody.json             where the passphrase of roots.age is: keychain or person
+//	Data/store/                   the vault's objects
+//	Data/marks/                   the highest revision seen of each
+//	Data/log/                     the audit log
+//	Data/broker/                  agents, grants, tokens
+//	Data/ledger.json              a snapshot of what grants have used
+//	Data/lock                     held by the one process that serves all this
+//	State/daemon.log              the background process's log
+//	Run/control.sock              the owner's socket
+//	Run/agents/<label>.sock       the agents' sockets
+type Paths struct {
+	Config, Data, State, Run string
+}
+
+// PathsFrom resolves the directories from environment variables, read with
+// getenv. AGENTKEYS_HOME puts everything below one directory.
+func PathsFrom(getenv func(string) string) (Paths, error) {
+	if home := getenv("AGENTKEYS_HOME"); home != "" {
+		if !filepath.IsAbs(home) {
+			return Paths{}, fmt.Errorf("AGENTKEYS_HOME is not an absolute path: %s", home)
+		}
+		p := Paths{
+			Config: filepath.Join(home, "config"), Data: filepath.Join(home, "data"),
+			State: filepath.Join(home, "state"), Run: filepath.Join(home, "run"),
+		}
+		return p.withShortRun(), nil
+	}
+	home := getenv("HOME")
+	dir := func(name, fallback string) (string, error) {
+		// The specification has relative values ignored.
+		if v := getenv(name); filepath.IsAbs(v) {
+			return filepath.Join(v, "agentkeys"), nil
+		}
+		if !filepath.IsAbs(home) {
+			return "", errors.New("neither HOME nor the XDG directories are set: set HOME or AGENTKEYS_HOME")
+		}
+		return filepath.Join(home, fallback, "agentkeys"), nil
+	}
+	var p Paths
+	var err1, err2, err3 error
+	p.Config, err1 = dir("XDG_CONFIG_HOME", ".config")
+	p.Data, err2 = dir("XDG_DATA_HOME", ".local/share")
+	p.State, err3 = dir("XDG_STATE_HOME", ".local/state")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return Paths{}, err1
+	}
+	if v := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(v) {
+		p.Run = filepath.Join(v, "agentkeys")
+	} else {
+		p.Run = filepath.Join(p.State, "run")
+	}
+	return p.withShortRun(), nil
+}
+
+// withShortRun moves Run below the temporary directory where the path of a
+// socket in it would be longer than the system takes. Its name says whose it
+// is and of which state; ListenUnix refuses it unless it is 0700 and ours.
+func (p Paths) withShortRun() Paths {
+	const longest = len("/agents/") + 63 + len(".sock")
+	if len(p.Run)+longest <= 103 {
+		return p
+	}
+	sum := sha256.Sum256([]byte(p.Run))
+	p.Run = filepath.Join(os.TempDir(), fmt.Sprintf("agentkeys-%d-%s", os.Getuid(), hex.EncodeToString(sum[:4])))
+	return p
+}
+
+// Roots is the file of the signer's roots.
+func (p Paths) Roots() string { return filepath.Join(p.Data, "roots.age") }
+
+// Custody is the file that says where the passphrase of Roots is.
+func (p Paths) Custody() string { return filepath.Join(p.Data, "custody.json") }
+
+// Store is the directory of the vault's objects.
+func (p Paths) Store() string { return filepath.Join(p.Data, "store") }
+
+// Marks is the directory of the highest revisions seen.
+func (p Paths) Marks() string { return filepath.Join(p.Data, "marks") }
+
+// AuditLog is the directory of the audit log.
+func (p Paths) AuditLog() string { return filepath.Join(p.Data, "log") }
+
+// Broker is the directory of agents, grants and tokens.
+func (p Paths) Broker() string { return filepath.Join(p.Data, "broker") }
+
+// Ledger is the file of the ledger's snapshot.
+func (p Paths) Ledger() string { return filepath.Join(p.Data, "ledger.json") }
+
+// Port is the file that remembers the loopback port.
+func (p Paths) Port() string { return filepath.Join(p.Data, "port") }
+
+// Lock is the file that the serving process holds locked.
+func (p Paths) Lock() string { return filepath.Join(p.Data, "lock") }
+
+// Services is the directory of the services the user added.
+func (p Paths) Services() string { return filepath.Join(p.Config, "services") }
+
+// Settings is the file of the user's settings by service.
+func (p Paths) Settings() string { return filepath.Join(p.Config, "settings.json") }
+
+// DaemonLog is the background process's log.
+func (p Paths) DaemonLog() string { return filepath.Join(p.State, "daemon.log") }
+
+// Control is the owner's socket.
+func (p Paths) Control() string { return filepath.Join(p.Run, "control.sock") }
+
+// AgentSockets is the directory of the agents' sockets.
+func (p Paths) AgentSockets() string { return filepath.Join(p.Run, "agents") }
