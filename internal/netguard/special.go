@@ -102,9 +102,6 @@ func special(a netip.Addr) string {
 		return "an address with a zone"
 	case a.Is4():
 		return find(special4, a)
-	case a.Is4In6():
-		// netip.Prefix never matches a mapped address against a 6 prefix.
-		return "an IPv4-mapped address"
 	case !global6.Contains(a):
 		if why := find(outside6, a); why != "" {
 			return why
