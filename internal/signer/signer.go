@@ -118,19 +118,16 @@ func (s *Signer) KEK(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Serv
 }
 
 // LogSeed derives the Ed25519 seed (RFC 8032 section 5.1.5, 32 bytes) of the
-// key that signs the checkpoints of account's audit log:
+// key that signs the checkpoints of the audit log of this signer's account:
 //
 //	HKDF-SHA256(identity root, salt "agentkeys/v1/audit", info lp(account id), 32 bytes)
 //
 // It hangs on the identity root, because a log's key must outlive every
 // rotation. The caller clears it.
-func (s *Signer) LogSeed(account AccountID) (secret.Value, error) {
-	if account.IsZero() {
-		return secret.Value{}, fmt.Errorf("%w: a log seed needs an account", agentkeys.ErrName)
-	}
+func (s *Signer) LogSeed() (secret.Value, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.roots.expand(auditSalt, string(lp([]byte(account.String()))), 32)
+	return s.roots.expand(auditSalt, string(lp([]byte(s.roots.Account().String()))), 32)
 }
 
 // Format implements fmt.Formatter for every verb.
