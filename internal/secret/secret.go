@@ -27,15 +27,18 @@ var ErrTooLarge = errors.New("secret is too large")
 // all of them. It is not comparable with ==; use Equal. The zero Value is empty.
 type Value struct {
 	_ [0]func()
-	// A pointer, so that fmt, which ignores methods on unexported fields of
-	// other people's structs, prints an address and not the bytes.
-	box *box
+	// fmt calls no methods on unexported fields of other people's structs and,
+	// for a verb that does not suit a pointer, follows one. Behind two
+	// pointers all it ever prints is an address.
+	ref *ref
 }
+
+type ref struct{ box *box }
 
 type box struct{ b []byte }
 
 // New makes a Value that owns b: the caller must not keep or reuse b.
-func New(b []byte) Value { return Value{box: &box{b}} }
+func New(b []byte) Value { return Value{ref: &ref{&box{b}}} }
 
 // FromString makes a Value of a copy of s. The string itself cannot be
 // cleared, so prefer New where the bytes can be had.
@@ -60,10 +63,10 @@ func Read(r io.Reader, limit int) (Value, error) {
 // Expose returns the live bytes, which the caller must neither keep past the
 // life of v nor change.
 func (v Value) Expose() []byte {
-	if v.box == nil {
+	if v.ref == nil {
 		return nil
 	}
-	return v.box.b
+	return v.ref.box.b
 }
 
 // Clone returns a Value with bytes of its own.
@@ -82,9 +85,9 @@ func (v Value) Equal(o Value) bool {
 
 // Clear overwrites the bytes, in every copy of v, and empties it.
 func (v Value) Clear() {
-	if v.box != nil {
-		clear(v.box.b[:cap(v.box.b)])
-		v.box.b = nil
+	if v.ref != nil {
+		clear(v.ref.box.b[:cap(v.ref.box.b)])
+		v.ref.box.b = nil
 	}
 }
 
