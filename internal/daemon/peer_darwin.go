@@ -56,3 +56,14 @@ func Descends(pid int, roots map[int]bool) bool {
 	}
 	return true
 }
+
+// Started returns when a process started, in a form that tells it from a later
+// one with the same pid, or "" if there is none.
+func Started(pid int) string {
+	kp, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
+	if err != nil {
+		return ""
+	}
+	t := kp.Proc.P_starttime
+	return fmt.Sprintf("%d.%06d", t.Sec, t.Usec)
+}

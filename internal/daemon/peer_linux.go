@@ -61,22 +61,46 @@ func Descends(pid int, roots map[int]bool) bool {
 		if roots[pid] {
 			return true
 		}
-		stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-		if err != nil {
+		fields := procStat(pid)
+		if fields == nil {
 			return true
 		}
-		// pid (comm) state ppid …, where comm may hold anything.
-		i := bytes.LastIndexByte(stat, ')')
-		if i < 0 {
-			return true
-		}
-		fields := bytes.Fields(stat[i+1:])
-		if len(fields) < 2 {
-			return true
-		}
-		if pid, err = strconv.Atoi(string(fields[1])); err != nil {
+		var err error
+		if pid, err = strconv.Atoi(string(fields[statParent])); err != nil {
 			return true
 		}
 	}
 	return true
+}
+
+// Started returns when a process started, in a form that tells it from a later
+// one with the same pid, or "" if there is none.
+func Started(pid int) string {
+	if fields := procStat(pid); fields != nil {
+		return string(fields[statStart])
+	}
+	return ""
+}
+
+// Places in /proc/<pid>/stat after the name, see proc_pid_stat(5).
+const (
+	statParent = 1
+	statStart  = 19
+)
+
+// procStat returns the fields that follow the name, which may hold anything.
+func procStat(pid int) [][]byte {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil
+	}
+	i := bytes.LastIndexByte(stat, ')')
+	if i < 0 {
+		return nil
+	}
+	fields := bytes.Fields(stat[i+1:])
+	if len(fields) <= statStart {
+		return nil
+	}
+	return fields
 }

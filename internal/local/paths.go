@@ -73,7 +73,8 @@ func PathsFrom(getenv func(string) string) (Paths, error) {
 // socket in it would be longer than the system takes. Its name says whose it
 // is and of which state; ListenUnix refuses it unless it is 0700 and ours.
 func (p Paths) withShortRun() Paths {
-	const longest = len("/agents/") + 63 + len(".sock")
+	// Long labels on top of that keep loopback and go without a socket.
+	const longest = len("/agents/") + 32 + len(".sock")
 	if len(p.Run)+longest <= 103 {
 		return p
 	}

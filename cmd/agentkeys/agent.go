@@ -1,0 +1,308 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/signer"
+)
+
+func (a *app) agentCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use: "agent", Short: "Create, list and remove agents",
+		Example: "  agentkeys agent create coder\n  agentkeys agent list",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(
+		&cobra.Command{
+			Use: "create LABEL", Short: "Create an agent", Args: cobra.ExactArgs(1),
+			Long:    "Create an agent with a wallet of its own. It can do nothing until it is granted\nsomething.",
+			Example: "  agentkeys agent create coder",
+			RunE: func(cmd *cobra.Command, args []string) error {
+				label, err := agentkeys.ParseAgent(args[0])
+				if err != nil {
+					return err
+				}
+				client, err := a.client()
+				if err != nil {
+					return err
+				}
+				ag, err := client.CreateAgent(cmd.Context(), label)
+				if err != nil {
+					return err
+				}
+				return a.print(ag, func() {
+					fmt.Fprintf(a.stdout, "agent %s created, wallet %s\n", ag.Label, signer.ChecksumAddress(ag.Wallet))
+				})
+			},
+		},
+		&cobra.Command{
+			Use: "list", Short: "List the agents", Args: cobra.NoArgs, Aliases: []string{"ls"},
+			Example: "  agentkeys agent list --json",
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				client, err := a.client()
+				if err != nil {
+					return err
+				}
+				agents, err := client.Agents(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return a.print(agents, func() {
+					if len(agents) == 0 {
+						fmt.Fprintln(a.stdout, "No agents yet: agentkeys agent create LABEL")
+						return
+					}
+					var rows [][]string
+					for _, ag := range agents {
+						rows = append(rows, []string{ag.Label.String(), signer.ChecksumAddress(ag.Wallet), ago(ag.Created, time.Now())})
+					}
+					a.table("AGENT WALLET CREATED", rows)
+				})
+			},
+		},
+		&cobra.Command{
+			Use: "rm LABEL", Short: "Remove an agent with its grants, sessions and copies", Args: cobra.ExactArgs(1),
+			Example:           "  agentkeys agent rm coder",
+			ValidArgsFunction: a.completeAgents,
+			RunE: func(cmd *cobra.Command, args []string) error {
+				label, err := agentkeys.ParseAgent(args[0])
+				if err != nil {
+					return err
+				}
+				client, err := a.client()
+				if err != nil {
+					return err
+				}
+				if err := client.RemoveAgent(cmd.Context(), label); err != nil {
+					return err
+				}
+				return a.print(map[string]any{"agent": label, "removed": true}, func() { fmt.Fprintf(a.stdout, "agent %s: removed\n", label) })
+			},
+		},
+	)
+	return c
+}
+
+func (a *app) grantCmd() *cobra.Command {
+	var paths, unsafe, budgets []string
+	var rate, expires string
+	c := &cobra.Command{
+		Use:   "grant AGENT SERVICE",
+		Short: "Lend a service to an agent",
+		Long: `Lend a service to an agent. Without --path everything is lent that the service's
+catalogue entry allows ('agentkeys services show SERVICE'); with it, only what
+matches one of the rules as well. A rule is 'METHOD /path', where * stands for a
+part of one segment and a last ** for any rest. Granting again replaces the
+grant, and its budgets begin anew.`,
+		Example: `  agentkeys grant coder openrouter
+  agentkeys grant coder openrouter --path 'POST /chat/completions' --budget 5usd/day --rate 60/min --expires 7d
+  agentkeys grant coder openai --path 'GET /models' --path 'POST /responses' --budget 1000req/day`,
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeAgentService,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			label, svc, err := parseParties(args)
+			if err != nil {
+				return err
+			}
+			req, err := parseTerms(cmd, paths, unsafe, budgets, rate, expires)
+			if err != nil {
+				return usage(cmd, err)
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			g, err := client.Grant(cmd.Context(), label, svc, req)
+			if err != nil {
+				return err
+			}
+			return a.print(g, func() {
+				fmt.Fprintf(a.stdout, "%s may use %s: %s\n", label, svc, terms(g))
+				fmt.Fprintf(a.stdout, "next: agentkeys run --as %s -- PROGRAM\n", label)
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&paths, "path", nil, "lend only requests that match `'METHOD /path'`; may be repeated")
+	f.StringArrayVar(&unsafe, "unsafe-path", nil, "open `'METHOD /path'` even though the catalogue shuts it; may be repeated")
+	f.StringArrayVar(&budgets, "budget", nil, "at most so much, such as 5usd/day or 1000req/hour; may be repeated")
+	f.StringVar(&rate, "rate", "", "at most so fast, such as 60/min")
+	f.StringVar(&expires, "expires", "30d", "how long the grant lasts, such as 90m, 12h or 7d, or until when (RFC 3339)")
+	return c
+}
+
+func parseParties(args []string) (agentkeys.Agent, agentkeys.Service, error) {
+	label, err := agentkeys.ParseAgent(args[0])
+	if err != nil {
+		return label, agentkeys.Service{}, err
+	}
+	svc, err := agentkeys.ParseService(args[1])
+	return label, svc, err
+}
+
+func parseTerms(_ *cobra.Command, paths, unsafe, budgets []string, rate, expires string) (control.GrantRequest, error) {
+	var r control.GrantRequest
+	var err error
+	if r.Rules, err = grant.ParseRules(paths); err != nil {
+		return r, fmt.Errorf("--path %w", err)
+	}
+	if r.Unsafe, err = grant.ParseRules(unsafe); err != nil {
+		return r, fmt.Errorf("--unsafe-path %w", err)
+	}
+	for _, text := range budgets {
+		money, requests, err := grant.ParseBudget(text)
+		switch {
+		case err != nil:
+			return r, fmt.Errorf("--budget %q: %w", text, err)
+		case money != nil && r.Budget != nil, requests != nil && r.Requests != nil:
+			return r, fmt.Errorf("--budget %q: there can be one budget in money and one in requests", text)
+		case money != nil:
+			r.Budget = money
+		default:
+			r.Requests = requests
+		}
+	}
+	if rate != "" {
+		if r.Rate, err = grant.ParseRate(rate); err != nil {
+			return r, fmt.Errorf("--rate %q: %w", rate, err)
+		}
+	}
+	if r.Expires, err = parseExpiry(expires, time.Now()); err != nil {
+		return r, err
+	}
+	return r, nil
+}
+
+// parseExpiry parses a span with s, m, h, d or w, or a moment.
+func parseExpiry(s string, now time.Time) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		if !t.After(now) {
+			return t, fmt.Errorf("--expires %s lies in the past", s)
+		}
+		return t, nil
+	}
+	d, err := parseSpan(s)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--expires %q: %w", s, err)
+	}
+	return now.Add(d), nil
+}
+
+func parseSpan(s string) (time.Duration, error) {
+	const day = 24 * time.Hour
+	unit := map[string]time.Duration{"d": day, "w": 7 * day}
+	for suffix, u := range unit {
+		if n, ok := strings.CutSuffix(s, suffix); ok {
+			var count int
+			if _, err := fmt.Sscanf(n+"\n", "%d\n", &count); err == nil && count > 0 && count <= 3650 {
+				return time.Duration(count) * u, nil
+			}
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 && d <= 10*365*day {
+		return d, nil
+	}
+	return 0, fmt.Errorf("write a span such as 90m, 12h, 7d or 4w, at most ten years")
+}
+
+// terms says in one line what a grant allows.
+func terms(g local.GrantInfo) string {
+	var parts []string
+	if len(g.Rules) > 0 {
+		parts = append(parts, join(g.Rules, ", "))
+	} else {
+		parts = append(parts, "everything its catalogue entry allows")
+	}
+	if len(g.Unsafe) > 0 {
+		parts = append(parts, "UNSAFE "+join(g.Unsafe, ", "))
+	}
+	if g.Budget != nil {
+		parts = append(parts, g.Budget.String())
+	}
+	if g.Requests != nil {
+		parts = append(parts, g.Requests.String())
+	}
+	if g.Rate != nil {
+		parts = append(parts, g.Rate.String())
+	}
+	if g.Expired {
+		parts = append(parts, "EXPIRED "+ago(g.Expires, time.Now()))
+	} else {
+		parts = append(parts, "expires "+ago(g.Expires, time.Now()))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (a *app) grantsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "grants", Short: "List the grants and what was used of them", Args: cobra.NoArgs,
+		Example: "  agentkeys grants\n  agentkeys grants --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			grants, err := client.Grants(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(grants, func() {
+				if len(grants) == 0 {
+					fmt.Fprintln(a.stdout, "No grants yet: agentkeys grant AGENT SERVICE")
+					return
+				}
+				var rows [][]string
+				for _, g := range grants {
+					used := fmt.Sprintf("%d req", g.Usage.Requests)
+					if g.Requests != nil {
+						used = fmt.Sprintf("%d of %s", g.Usage.Requests, g.Requests)
+					}
+					if g.Budget != nil {
+						used += fmt.Sprintf(", %s of %s", g.Usage.Spent, g.Budget)
+					} else if g.Usage.Spent > 0 {
+						used += ", " + g.Usage.Spent.String()
+					}
+					until := ago(g.Expires, time.Now())
+					if g.Expired {
+						until = "EXPIRED"
+					}
+					rows = append(rows, []string{g.Agent.String(), g.Svc.String(), join(g.Rules, ", "), used, until})
+				}
+				a.table("AGENT SERVICE PATHS USED EXPIRES", rows)
+			})
+		},
+	}
+}
+
+func (a *app) revokeCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "revoke AGENT SERVICE", Short: "Take a grant back; the next request is refused", Args: cobra.ExactArgs(2),
+		Example:           "  agentkeys revoke coder openrouter",
+		ValidArgsFunction: a.completeAgentService,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			label, svc, err := parseParties(args)
+			if err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := client.Revoke(cmd.Context(), label, svc); err != nil {
+				return err
+			}
+			return a.print(map[string]any{"agent": label, "service": svc, "revoked": true}, func() {
+				fmt.Fprintf(a.stdout, "%s may no longer use %s\n", label, svc)
+			})
+		},
+	}
+}

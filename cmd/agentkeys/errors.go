@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/control"
+)
+
+// The exit codes, as docs/reference/exit-codes.md has them.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitDown        = 3   // the background process is not running
+	exitNotFound    = 4   // no such service, credential, agent or grant
+	exitRefused     = 5   // a key, grant or caller is refused
+	exitConflict    = 6   // it exists already, or is in use
+	exitCorrupt     = 7   // stored data is damaged, or the log does not verify
+	exitLocked      = 8   // wrong passphrase, or a keychain that is locked or missing
+	exitDisk        = 9   // the disk is full or fails
+	exitRunFailed   = 125 // `run` could not start the program
+	exitInterrupted = 130
+)
+
+// problem is a failure with what to do about it and an exit code.
+type problem struct {
+	err  error
+	fix  string
+	code string
+	exit int
+}
+
+func (p *problem) Error() string { return p.err.Error() }
+func (p *problem) Unwrap() error { return p.err }
+
+func failWith(exit int, code string, err error, fix string) error {
+	return &problem{err: err, fix: fix, code: code, exit: exit}
+}
+
+var errInterrupted = failWith(exitInterrupted, "interrupted", errors.New("interrupted"), "")
+
+// usage is a mistake in how a command was called.
+func usage(c *cobra.Command, err error) error {
+	return failWith(exitUsage, "usage", err, fmt.Sprintf("see '%s --help'", c.CommandPath()))
+}
+
+var exits = map[string]int{
+	control.CodeNotFound: exitNotFound, control.CodeUnknown: exitNotFound,
+	control.CodeExists: exitConflict, control.CodeConflict: exitConflict,
+	control.CodeDenied: exitRefused, control.CodeForbidden: exitRefused, control.CodeBadKey: exitRefused,
+	control.CodeRequest: exitUsage, control.CodeCorrupt: exitCorrupt, control.CodeDisk: exitDisk,
+}
+
+// classify gives any error a fix and an exit code.
+func classify(err error) *problem {
+	var p *problem
+	var e *control.Error
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &e):
+		exit := exits[e.Code]
+		if exit == 0 {
+			exit = exitFailure
+		}
+		return &problem{err: err, fix: e.Fix, code: e.Code, exit: exit}
+	case errors.Is(err, control.ErrDown):
+		return &problem{err: err, fix: "start it with 'agentkeys up'", code: "down", exit: exitDown}
+	case errors.Is(err, context.Canceled):
+		return classify(errInterrupted)
+	case errors.Is(err, agentkeys.ErrName):
+		return &problem{err: err, code: "usage", exit: exitUsage}
+	case strings.HasPrefix(err.Error(), "unknown command"):
+		// cobra has no type for it.
+		return &problem{err: err, fix: "see 'agentkeys help'", code: "usage", exit: exitUsage}
+	}
+	return &problem{err: err, code: "failed", exit: exitFailure}
+}
+
+// fail prints problem, cause and fix, and returns the exit code.
+func (a *app) fail(err error) int {
+	p := classify(err)
+	var done exitStatus
+	if errors.As(err, &done) {
+		return int(done)
+	}
+	text := strings.TrimSpace(p.err.Error())
+	if a.json {
+		_ = json.NewEncoder(a.stderr).Encode(map[string]any{"error": map[string]any{
+			"code": p.code, "problem": text, "fix": p.fix, "exit": p.exit,
+		}})
+		return p.exit
+	}
+	fmt.Fprintf(a.stderr, "agentkeys: %s\n", text)
+	if p.fix != "" {
+		fmt.Fprintf(a.stderr, "  fix: %s\n", p.fix)
+	}
+	return p.exit
+}
+
+// exitStatus is another program's exit code, passed on without a word.
+type exitStatus int
+
+func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/local"
+)
+
+// version is set by the linker for a release.
+var version = "dev"
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "agentkeys",
+		Short: "Give AI agents access to services without giving them the keys",
+		Long: `agentkeys keeps your API keys encrypted and lends agents access under grants:
+which service, which paths, how much, until when. The agent's process holds a
+placeholder; a proxy on loopback puts the key into its requests.`,
+		Example: `  agentkeys up
+  agentkeys store openrouter
+  agentkeys agent create coder
+  agentkeys grant coder openrouter --path 'POST /chat/completions' --budget 5usd/day
+  agentkeys run --as coder -- python agent.py`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          a.welcome,
+		Version:       version,
+	}
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print the answer, and any error, as JSON")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, err) })
+	root.SetVersionTemplate("agentkeys {{.Version}}\n")
+	root.AddGroup(
+		&cobra.Group{ID: "process", Title: "The background process:"},
+		&cobra.Group{ID: "keys", Title: "Keys and services:"},
+		&cobra.Group{ID: "agents", Title: "Agents and grants:"},
+		&cobra.Group{ID: "proof", Title: "Proof:"},
+	)
+	group := func(id string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = id
+			root.AddCommand(c)
+		}
+	}
+	group("process", a.upCmd(), a.downCmd(), a.statusCmd(), a.logsCmd(), a.doctorCmd(), a.demoCmd())
+	group("keys", a.storeCmd(), a.listCmd(), a.showCmd(), a.revealCmd(), a.rmCmd(), a.servicesCmd(), a.rotateCmd())
+	group("agents", a.agentCmd(), a.grantCmd(), a.grantsCmd(), a.revokeCmd(), a.runCmd(), a.envCmd(), a.whoamiCmd())
+	group("proof", a.auditCmd())
+	root.AddCommand(a.versionCmd())
+	wrapArgs(root)
+	return root
+}
+
+// wrapArgs makes every complaint about arguments a usage error.
+func wrapArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usage(c, err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapArgs(sub)
+	}
+}
+
+// welcome is `agentkeys` alone: with no state yet it says how to begin.
+func (a *app) welcome(cmd *cobra.Command, args []string) error {
+	p, err := a.paths()
+	if err != nil {
+		return err
+	}
+	if exists(p.Roots()) {
+		return cmd.Help()
+	}
+	fmt.Fprint(a.stdout, `Nothing is set up yet. Three commands and an agent can work without your key:
+  agentkeys up                  start the background process (asks for a passphrase once)
+  agentkeys store openrouter    paste a key; it is encrypted before it touches the disk
+  agentkeys demo                or watch all of it on local servers first
+`)
+	return nil
+}
+
+func (a *app) paths() (local.Paths, error) { return local.PathsFrom(a.getenv) }
+
+func (a *app) client() (*control.Client, error) {
+	p, err := a.paths()
+	if err != nil {
+		return nil, err
+	}
+	return control.NewClient(p.Control()), nil
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Example: "  agentkeys version --json",
+		RunE: func(*cobra.Command, []string) error {
+			v := struct {
+				Version string `json:"version"`
+				Go      string `json:"go"`
+				Commit  string `json:"commit,omitempty"`
+			}{Version: version}
+			if info, ok := debug.ReadBuildInfo(); ok {
+				v.Go = info.GoVersion
+				for _, s := range info.Settings {
+					if s.Key == "vcs.revision" {
+						v.Commit = s.Value
+					}
+				}
+			}
+			return a.print(v, func() { fmt.Fprintf(a.stdout, "agentkeys %s (%s)\n", v.Version, v.Go) })
+		},
+	}
+}

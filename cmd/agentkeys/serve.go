@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/secret"
+	"github.com/litentry/agentkeys/internal/signer"
+)
+
+// serveChild is the background process: roots come in on one pipe, and one
+// line about how the start went goes out on another.
+func (a *app) serveChild(p local.Paths, o upOptions) error {
+	// From the first moment on: the roots are about to be in this memory.
+	daemon.Harden()
+	in, out := os.NewFile(rootsFD, "roots"), os.NewFile(readyFD, "ready")
+	if in == nil || out == nil {
+		return errors.New("the background process was not started by 'agentkeys up'")
+	}
+	tell := func(r ready) {
+		_ = json.NewEncoder(out).Encode(r)
+		_ = out.Close()
+	}
+	roots, err := readRoots(in)
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = a.serve(ctx, p, o, roots, func() { tell(ready{OK: true}) })
+	}
+	if err == nil {
+		return nil
+	}
+	pr := explain(err)
+	tell(ready{
+		Running: errors.Is(err, local.ErrRunning), Exit: pr.exit,
+		Error: &control.Error{Code: pr.code, Problem: pr.Error(), Fix: pr.fix},
+	})
+	return err
+}
+
+func readRoots(in io.ReadCloser) (signer.Roots, error) {
+	defer in.Close()
+	text, err := secret.Read(in, 1<<16)
+	if err != nil {
+		return signer.Roots{}, err
+	}
+	defer text.Clear()
+	return signer.DecodeRoots(text)
+}
+
+func (a *app) serveForeground(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots) error {
+	daemon.Harden()
+	err := a.serve(ctx, p, o, roots, func() {
+		if st, err := control.NewClient(p.Control()).Status(ctx); err == nil {
+			_ = a.reportUp(p, st, false, 0)
+		}
+	})
+	if err != nil {
+		return explain(err)
+	}
+	return nil
+}
+
+// serve runs until ctx ends or the owner asks to stop.
+func (a *app) serve(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots, started func()) error {
+	log := slog.New(slog.NewTextHandler(a.stderr, nil))
+	h, err := local.Open(local.Options{
+		Paths: p, Roots: roots, Port: o.port, Idle: o.idle, Log: log, Now: time.Now, Version: version,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var ln net.Listener
+	if ln, err = daemon.ListenUnix(p.Control()); err != nil {
+		return errors.Join(err, h.Close(ctx))
+	}
+	srv := control.NewServer(h, log, stop)
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	log.Info("started", "pid", os.Getpid(), "version", version)
+	// What opening needed is not needed again.
+	debug.FreeOSMemory()
+	started()
+
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err = errors.Join(err, srv.Close(grace), h.Close(grace))
+	log.Info("stopped", "err", err)
+	return err
+}

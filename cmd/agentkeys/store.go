@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/secret"
+)
+
+func (a *app) storeCmd() *cobra.Command {
+	var stdin bool
+	var fromEnv string
+	var o local.StoreOptions
+	c := &cobra.Command{
+		Use:   "store SERVICE",
+		Short: "Store a key you have",
+		Long: `Store a key for a service, encrypted. The key is pasted at a prompt without
+echo, read from standard input, or taken from an environment variable; never
+from an argument, which other programs could read. The service is asked whether
+the key is good before it is stored. Storing again replaces the key, also for
+the agents it is lent to.`,
+		Example: `  agentkeys store openrouter
+  pass show openrouter | agentkeys store openrouter --stdin
+  agentkeys store openai --from-env OPENAI_API_KEY`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := agentkeys.ParseService(args[0])
+			if err != nil {
+				return failWith(exitUsage, "usage", fmt.Errorf("the service: %w", err),
+					"give the service's name; the key itself is asked for, never an argument")
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			// Before anything is pasted: is there somebody to take it?
+			if _, err := client.Status(cmd.Context()); err != nil {
+				return err
+			}
+			v, err := a.readKey(cmd.Context(), svc, stdin, fromEnv)
+			if err != nil {
+				return err
+			}
+			defer v.Clear()
+			res, err := client.Store(cmd.Context(), svc, v, o)
+			if err != nil {
+				return err
+			}
+			return a.print(res, func() {
+				switch res.Verdict {
+				case local.Good:
+					fmt.Fprintf(a.stdout, "%s: stored, and the service says the key is good (revision %d)\n", svc, res.Revision)
+				default:
+					fmt.Fprintf(a.stdout, "%s: stored, NOT verified: %s (revision %d)\n", svc, res.Detail, res.Revision)
+				}
+				if len(res.Agents) > 0 {
+					fmt.Fprintf(a.stdout, "  renewed for: %s\n", join(res.Agents, ", "))
+				}
+				if fromEnv != "" {
+					fmt.Fprintf(a.stdout, "  %s still holds the key in this shell: unset it, and remove it from your shell's start files\n", fromEnv)
+				}
+			})
+		},
+	}
+	f := c.Flags()
+	f.BoolVar(&stdin, "stdin", false, "read the key from standard input")
+	f.StringVar(&fromEnv, "from-env", "", "take the key from the environment variable `NAME`")
+	f.BoolVar(&o.AnyForm, "any-form", false, "accept a key that does not look like one of this service")
+	f.BoolVar(&o.NoVerify, "no-verify", false, "do not ask the service whether the key is good")
+	c.MarkFlagsMutuallyExclusive("stdin", "from-env")
+	return c
+}
+
+func (a *app) readKey(ctx context.Context, svc agentkeys.Service, stdin bool, fromEnv string) (secret.Value, error) {
+	switch {
+	case fromEnv != "":
+		v := a.getenv(fromEnv)
+		if v == "" {
+			return secret.Value{}, failWith(exitUsage, "usage", fmt.Errorf("the environment variable %s is not set, or empty", fromEnv), "")
+		}
+		return secret.FromString(v), nil
+	case stdin:
+		v, err := secret.Read(a.stdin, local.MaxSecret)
+		if err != nil {
+			return v, err
+		}
+		if v = trimNewline(v); v.IsZero() {
+			return v, failWith(exitUsage, "usage", errors.New("standard input was empty"), "pipe the key into the command")
+		}
+		return v, nil
+	case !a.onTerminal():
+		return secret.Value{}, failWith(exitUsage, "usage", errors.New("there is no terminal to paste the key at"), "use --stdin or --from-env NAME")
+	}
+	v, err := a.hidden(ctx, fmt.Sprintf("Paste the key for %s (it is not shown): ", svc))
+	if err == nil && v.IsZero() {
+		err = failWith(exitUsage, "usage", errors.New("nothing was pasted, nothing is stored"), "")
+	}
+	return v, err
+}
+
+func (a *app) listCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the stored keys", Args: cobra.NoArgs, Aliases: []string{"ls"},
+		Example: "  agentkeys list\n  agentkeys list --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			creds, err := client.Credentials(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(creds, func() {
+				if len(creds) == 0 {
+					fmt.Fprintln(a.stdout, "No keys yet: agentkeys store SERVICE")
+					return
+				}
+				var rows [][]string
+				for _, c := range creds {
+					rows = append(rows, []string{c.Service.String(), c.Name, fmt.Sprint(c.Revision), join(c.Agents, ", ")})
+				}
+				a.table("SERVICE NAME REVISION LENT-TO", rows)
+			})
+		},
+	}
+}
+
+func (a *app) showCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "show SERVICE", Short: "Show everything about a stored key but the key", Args: cobra.ExactArgs(1),
+		Example:           "  agentkeys show openrouter",
+		ValidArgsFunction: a.completeStored,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := agentkeys.ParseService(args[0])
+			if err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			d, err := client.Credential(cmd.Context(), svc)
+			if err != nil {
+				return err
+			}
+			return a.print(d, func() {
+				fmt.Fprintf(a.stdout, "%s (%s)\n", svc, d.Name)
+				fmt.Fprintf(a.stdout, "  kind      %s, %d characters, not shown\n", d.Kind, d.Length)
+				fmt.Fprintf(a.stdout, "  came by   %s\n", d.Route)
+				fmt.Fprintf(a.stdout, "  verified  %s\n", ago(d.VerifiedAt, time.Now()))
+				if !d.ExpiresAt.IsZero() {
+					fmt.Fprintf(a.stdout, "  expires   %s\n", ago(d.ExpiresAt, time.Now()))
+				}
+				fmt.Fprintf(a.stdout, "  revision  %d, sealed under epoch %d\n", d.Revision, d.Epoch)
+				for _, g := range d.Grants {
+					fmt.Fprintf(a.stdout, "  lent to   %s: %s\n", g.Agent, terms(g))
+				}
+			})
+		},
+	}
+}
+
+func (a *app) revealCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "reveal SERVICE", Short: "Show a stored key on the terminal, after a confirmation", Args: cobra.ExactArgs(1),
+		Long: `Show a stored key. This works on a terminal only, after you typed the service's
+name once more, and is recorded in the audit log.`,
+		Example:           "  agentkeys reveal openrouter",
+		ValidArgsFunction: a.completeStored,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := agentkeys.ParseService(args[0])
+			if err != nil {
+				return err
+			}
+			out, isFile := a.stdout.(*os.File)
+			if !a.onTerminal() || !isFile || !isTerminal(out) {
+				return failWith(exitRefused, "no-terminal", errors.New("a key is revealed on a terminal only"), "run this in a terminal, without a pipe")
+			}
+			if a.json {
+				return failWith(exitUsage, "usage", errors.New("reveal has no --json: it is for a person's eyes"), "")
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			if _, err := client.Status(cmd.Context()); err != nil {
+				return err
+			}
+			typed, err := a.line(cmd.Context(), fmt.Sprintf("This shows the key and is recorded. Type %s to go on: ", svc))
+			if err != nil {
+				return err
+			}
+			if typed != svc.String() {
+				return failWith(exitRefused, "not-confirmed", errors.New("not confirmed, nothing is shown"), "")
+			}
+			v, err := client.Reveal(cmd.Context(), svc)
+			if err != nil {
+				return err
+			}
+			defer v.Clear()
+			_, err = out.Write(append(v.Expose(), '\n'))
+			return err
+		},
+	}
+}
+
+func (a *app) rmCmd() *cobra.Command {
+	var force bool
+	c := &cobra.Command{
+		Use: "rm SERVICE", Short: "Remove a stored key", Args: cobra.ExactArgs(1),
+		Long:              "Remove a stored key. A key that is lent is removed only with --force, which\nrevokes its grants first. The key itself stays valid at the service: revoke it\nthere if it should not.",
+		Example:           "  agentkeys rm openrouter\n  agentkeys rm openrouter --force",
+		ValidArgsFunction: a.completeStored,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			svc, err := agentkeys.ParseService(args[0])
+			if err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := client.Remove(cmd.Context(), svc, force); err != nil {
+				return err
+			}
+			return a.print(map[string]any{"service": svc, "removed": true}, func() { fmt.Fprintf(a.stdout, "%s: removed\n", svc) })
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "revoke the grants for it first")
+	return c
+}

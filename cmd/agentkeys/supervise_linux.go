@@ -1,0 +1,51 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// supervise runs a program to its end and returns its exit code, 128 + n for
+// signal n. It adopts what the program leaves behind, so that every process
+// of the agent keeps descending from this one and the owner's socket can tell.
+func supervise(path string, args, env []string) (int, error) {
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
+	defer signal.Stop(signals)
+	p, err := os.StartProcess(path, args, &os.ProcAttr{Env: env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		return 0, err
+	}
+	// From a terminal the kernel sends these to the program as well.
+	shared := term.IsTerminal(int(os.Stdin.Fd()))
+	go func() {
+		for s := range signals {
+			if shared && (s == syscall.SIGINT || s == syscall.SIGQUIT || s == syscall.SIGWINCH) {
+				continue
+			}
+			_ = p.Signal(s)
+		}
+	}()
+	for {
+		var ws unix.WaitStatus
+		// Any child: orphans that were adopted would stay zombies otherwise.
+		pid, err := unix.Wait4(-1, &ws, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return 0, err
+		case pid != p.Pid:
+		case ws.Signaled():
+			return 128 + int(ws.Signal()), nil
+		case ws.Exited():
+			return ws.ExitStatus(), nil
+		}
+	}
+}

@@ -1,0 +1,360 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/durable"
+	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/signer"
+)
+
+type upOptions struct {
+	foreground     bool
+	passphraseFile string
+	port           int
+	idle           time.Duration
+}
+
+func (a *app) upCmd() *cobra.Command {
+	var o upOptions
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start the background process",
+		Long: `Start the one background process that keeps, lends and records, on loopback
+only. The first start makes the signer's roots and asks where their passphrase
+lives: the OS keychain if there is one, otherwise your memory or a file of
+yours. Starting what runs already is not an error.`,
+		Example: `  agentkeys up
+  agentkeys up --passphrase-file ~/.agentkeys-passphrase
+  agentkeys up --foreground`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), o) },
+	}
+	f := c.Flags()
+	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
+	f.StringVar(&o.passphraseFile, "passphrase-file", "", "read the passphrase from a file only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
+	f.IntVar(&o.port, "port", 0, "loopback port for agents (default: the one used before)")
+	f.DurationVar(&o.idle, "idle", 0, "clear an opened key from memory after this long unused (default 5m)")
+	return c
+}
+
+func (a *app) up(ctx context.Context, o upOptions) error {
+	p, err := a.paths()
+	if err != nil {
+		return err
+	}
+	// The child is told everything by a pipe; it neither asks nor looks.
+	if a.getenv(childVariable) != "" {
+		return a.serveChild(p, o)
+	}
+	client := control.NewClient(p.Control())
+	if st, err := client.Status(ctx); err == nil {
+		return a.reportUp(p, st, true, o.port)
+	}
+	roots, err := a.unlock(ctx, p, o.passphraseFile)
+	if err != nil {
+		return err
+	}
+	if o.foreground {
+		return a.serveForeground(ctx, p, o, roots)
+	}
+	err = a.spawn(ctx, p, o, roots)
+	roots.Clear()
+	if err != nil && !errors.Is(err, local.ErrRunning) {
+		return err
+	}
+	st, serr := client.Status(ctx)
+	if serr != nil {
+		return serr
+	}
+	return a.reportUp(p, st, err != nil, o.port)
+}
+
+func (a *app) reportUp(p local.Paths, st local.Status, already bool, port int) error {
+	if already && port != 0 && !strings.HasSuffix(st.Address, fmt.Sprintf(":%d", port)) {
+		return failWith(exitConflict, "conflict", fmt.Errorf("agentkeys is running on %s, not on port %d", st.Address, port),
+			"run 'agentkeys down' first")
+	}
+	return a.print(st, func() {
+		state := "is up"
+		if already {
+			state = "was up already"
+		}
+		fmt.Fprintf(a.stdout, "agentkeys %s: agents reach it at http://%s (pid %d)\n", state, st.Address, st.PID)
+		if st.Credentials == 0 {
+			fmt.Fprintln(a.stdout, "next: agentkeys store openrouter")
+		}
+	})
+}
+
+// childVariable marks the background process to itself.
+const childVariable = "AGENTKEYS_CHILD"
+
+// File descriptors the background process finds open.
+const (
+	rootsFD = 3
+	readyFD = 4
+)
+
+// ready is the one line the background process answers with.
+type ready struct {
+	OK      bool           `json:"ok"`
+	Running bool           `json:"running,omitempty"` // another process had the lock
+	Error   *control.Error `json:"error,omitempty"`
+	Exit    int            `json:"exit,omitempty"`
+}
+
+// spawn starts the background process, hands it the roots over a pipe, so
+// that they are in no argument, file or variable, and waits until it serves.
+func (a *app) spawn(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := durable.MkdirAll(p.State); err != nil {
+		return err
+	}
+	logFile, err := openLogFile(p.DaemonLog())
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	rootsR, rootsW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	readyR, readyW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer readyR.Close()
+	args := []string{"up"}
+	if o.port != 0 {
+		args = append(args, fmt.Sprintf("--port=%d", o.port))
+	}
+	if o.idle != 0 {
+		args = append(args, "--idle="+o.idle.String())
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.ExtraFiles = []*os.File{rootsR, readyW}
+	cmd.Env = append(childEnv(os.Environ()), childVariable+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	_ = rootsR.Close()
+	_ = readyW.Close()
+	text, err := signer.EncodeRoots(roots)
+	if err != nil {
+		return err
+	}
+	_, err = rootsW.Write(text.Expose())
+	text.Clear()
+	_ = rootsW.Close()
+	if err != nil && !errors.Is(err, syscall.EPIPE) {
+		return err
+	}
+	answer := make(chan ready, 1)
+	go func() {
+		var r ready
+		line, _ := bufio.NewReader(readyR).ReadBytes('\n')
+		if json.Unmarshal(line, &r) != nil {
+			r.Error = &control.Error{Code: "failed", Problem: "the background process ended before it was ready", Fix: "see 'agentkeys logs'"}
+		}
+		answer <- r
+	}()
+	slow := time.NewTimer(time.Second)
+	defer slow.Stop()
+	for {
+		select {
+		case <-slow.C:
+			fmt.Fprintln(a.stderr, "starting …")
+		case <-ctx.Done():
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			return errInterrupted
+		case r := <-answer:
+			if r.OK {
+				return cmd.Process.Release()
+			}
+			_ = cmd.Wait()
+			if r.Running {
+				return local.ErrRunning
+			}
+			return failWith(r.Exit, r.Error.Code, errors.New(r.Error.Problem), r.Error.Fix)
+		}
+	}
+}
+
+// childEnv keeps what the background process needs and nothing else: the
+// user's shell may hold real keys.
+func childEnv(env []string) []string {
+	var out []string
+	for _, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		switch {
+		case name == "HOME", name == "PATH", name == "TMPDIR", name == "TZ", name == "LANG", name == "USER",
+			name == "AGENTKEYS_HOME", name == "SSL_CERT_FILE", name == "SSL_CERT_DIR", name == "DBUS_SESSION_BUS_ADDRESS",
+			name == "GOCOVERDIR", strings.HasPrefix(name, "XDG_"), strings.HasPrefix(name, "LC_"):
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
+// maxLog is the size at which the log is moved aside at the next start.
+const maxLog = 10 << 20
+
+func openLogFile(path string) (*os.File, error) {
+	if fi, err := os.Stat(path); err == nil && fi.Size() > maxLog {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+}
+
+func (a *app) downCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "down", Short: "Stop the background process", Args: cobra.NoArgs,
+		Long:    "Stop the background process and wait until it has ended. Requests under way\nget ten seconds. Stopping what does not run is not an error.",
+		Example: "  agentkeys down",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := a.paths()
+			if err != nil {
+				return err
+			}
+			client := control.NewClient(p.Control())
+			err = client.Stop(cmd.Context())
+			was := err == nil
+			if err != nil && !errors.Is(err, control.ErrDown) {
+				return err
+			}
+			if err := a.waitUnlocked(cmd.Context(), filepath.Clean(p.Lock())); err != nil {
+				return err
+			}
+			return a.print(map[string]bool{"was_running": was}, func() {
+				if was {
+					fmt.Fprintln(a.stdout, "agentkeys is down")
+				} else {
+					fmt.Fprintln(a.stdout, "agentkeys was not running")
+				}
+			})
+		},
+	}
+}
+
+// waitUnlocked waits until no process holds the lock of the state.
+func (a *app) waitUnlocked(ctx context.Context, lock string) error {
+	if !exists(filepath.Dir(lock)) {
+		return nil
+	}
+	for i := 0; ; i++ {
+		unlock, err := durable.Lock(lock)
+		if err == nil {
+			unlock()
+			return nil
+		}
+		if !errors.Is(err, durable.ErrLocked) {
+			return err
+		}
+		if i == 100 {
+			fmt.Fprintln(a.stderr, "waiting for requests under way …")
+		}
+		select {
+		case <-ctx.Done():
+			return errInterrupted
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (a *app) statusCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Say whether the background process runs, and what it holds", Args: cobra.NoArgs,
+		Example: "  agentkeys status\n  agentkeys status --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			st, err := client.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(st, func() {
+				fmt.Fprintf(a.stdout, "agentkeys is up for %s (pid %d, version %s)\n", span(time.Since(st.Started)), st.PID, st.Version)
+				fmt.Fprintf(a.stdout, "  agents reach it at  http://%s\n", st.Address)
+				fmt.Fprintf(a.stdout, "  your wallet         %s\n", signer.ChecksumAddress(st.Wallet))
+				fmt.Fprintf(a.stdout, "  keys                %d stored under epoch %d, %d open in memory\n", st.Credentials, st.Epoch, st.Cached)
+				fmt.Fprintf(a.stdout, "  agents              %d, with %d grants\n", st.Agents, st.Grants)
+				fmt.Fprintf(a.stdout, "  audit log           %d entries\n", st.LogSize)
+				if st.LogError != "" {
+					fmt.Fprintf(a.stdout, "  AUDIT LOG STOPPED   %s\n", st.LogError)
+				}
+			})
+		},
+	}
+}
+
+func (a *app) logsCmd() *cobra.Command {
+	var follow bool
+	var n int
+	c := &cobra.Command{
+		Use: "logs", Short: "Print the background process's log", Args: cobra.NoArgs,
+		Long:    "Print the background process's own log: starts, stops and failures. What agents\ndid with which key is in 'agentkeys audit tail'.",
+		Example: "  agentkeys logs -n 20\n  agentkeys logs -f",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := a.paths()
+			if err != nil {
+				return err
+			}
+			f, err := os.Open(p.DaemonLog())
+			if isMissing(err) {
+				return failWith(exitNotFound, "not-found", errors.New("there is no log yet"), "start the process with 'agentkeys up'")
+			}
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			data, err := io.ReadAll(f)
+			if err != nil {
+				return err
+			}
+			lines := strings.SplitAfter(string(data), "\n")
+			if len(lines) > 0 && lines[len(lines)-1] == "" {
+				lines = lines[:len(lines)-1]
+			}
+			fmt.Fprint(a.stdout, strings.Join(lines[max(0, len(lines)-n):], ""))
+			for follow {
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-time.After(200 * time.Millisecond):
+				}
+				if _, err := io.Copy(a.stdout, f); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing what comes")
+	c.Flags().IntVarP(&n, "lines", "n", 100, "how many of the last lines to print")
+	return c
+}

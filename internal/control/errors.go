@@ -1,0 +1,103 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"syscall"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/audit"
+	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/secret"
+	"github.com/litentry/agentkeys/internal/signer"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+// Error is a failure as a caller on the other side of the socket sees it:
+// what is wrong, and what to do about it.
+type Error struct {
+	Code    string `json:"code"` // stable, for scripts
+	Problem string `json:"problem"`
+	Fix     string `json:"fix,omitempty"`
+	status  int
+}
+
+func (e *Error) Error() string { return e.Problem }
+
+// The codes of Error that the command line maps to exit codes.
+const (
+	CodeNotFound  = "not-found"
+	CodeUnknown   = "unknown-service"
+	CodeExists    = "exists"
+	CodeDenied    = "denied"
+	CodeForbidden = "forbidden"
+	CodeBadKey    = "key-refused"
+	CodeRequest   = "malformed"
+	CodeConflict  = "conflict"
+	CodeCorrupt   = "corrupt"
+	CodeDisk      = "disk"
+	CodeInternal  = "internal"
+)
+
+// outcomes maps what the packages below can say to what the owner reads. The
+// first that matches counts.
+var outcomes = []struct {
+	is     error
+	code   string
+	status int
+	fix    string
+}{
+	{syscall.ENOSPC, CodeDisk, http.StatusInsufficientStorage, "free some space on the disk, then run 'agentkeys down' and 'agentkeys up'"},
+	{syscall.EDQUOT, CodeDisk, http.StatusInsufficientStorage, "raise the disk quota, then run 'agentkeys down' and 'agentkeys up'"},
+	{ErrForbidden, CodeForbidden, http.StatusForbidden, "run this yourself, outside 'agentkeys run': an agent's process may not manage keys"},
+	{daemon.ErrPeer, CodeForbidden, http.StatusForbidden, "run this as the user who started 'agentkeys up'"},
+	{agentkeys.ErrName, CodeRequest, http.StatusBadRequest, ""},
+	{catalog.ErrUnknown, CodeUnknown, http.StatusNotFound, "list the services with 'agentkeys services', or add your own with 'agentkeys services add FILE'"},
+	{catalog.ErrKeyRefused, CodeBadKey, http.StatusUnprocessableEntity, "store an ordinary key; this kind can manage the account"},
+	{catalog.ErrKeyPattern, CodeBadKey, http.StatusUnprocessableEntity, "check that the whole key was pasted; if the service has changed its keys, add --any-form"},
+	{local.ErrKeyRejected, CodeBadKey, http.StatusUnprocessableEntity, "check the key on the service's own page; nothing was stored"},
+	{local.ErrKeyForm, CodeBadKey, http.StatusUnprocessableEntity, "paste the key alone, without quotes or a line around it"},
+	{local.ErrTooShort, CodeBadKey, http.StatusUnprocessableEntity, fmt.Sprintf("a key has at least %d characters", local.MinSecret)},
+	{secret.ErrTooLarge, CodeBadKey, http.StatusRequestEntityTooLarge, "paste the key alone"},
+	{local.ErrGranted, CodeConflict, http.StatusConflict, "revoke the grants first, or add --force to revoke them all"},
+	{local.ErrNoCost, CodeRequest, http.StatusUnprocessableEntity, "give a budget in requests (--budget 1000req/day), or set prices with 'agentkeys services set NAME --price MODEL=IN/OUT'"},
+	{local.ErrTerms, CodeRequest, http.StatusUnprocessableEntity, ""},
+	{local.ErrRotating, CodeConflict, http.StatusConflict, "wait for it to end"},
+	{local.ErrConfig, CodeCorrupt, http.StatusInternalServerError, "mend or remove the file it names"},
+	{broker.ErrAgentExists, CodeExists, http.StatusConflict, "choose another label, or go on with the agent there is"},
+	{broker.ErrUnknownAgent, CodeNotFound, http.StatusNotFound, "list the agents with 'agentkeys agent list', or create it with 'agentkeys agent create LABEL'"},
+	{broker.ErrUnknownGrant, CodeNotFound, http.StatusNotFound, "list the grants with 'agentkeys grants'"},
+	{broker.ErrCorrupt, CodeCorrupt, http.StatusInternalServerError, "run 'agentkeys doctor'"},
+	{vault.ErrNotFound, CodeNotFound, http.StatusNotFound, "store it first with 'agentkeys store SERVICE'"},
+	{vault.ErrRollback, CodeCorrupt, http.StatusInternalServerError, "an older copy of the credential was put back: restore the newest backup, or store the key anew"},
+	{vault.ErrConflict, CodeConflict, http.StatusConflict, "somebody else changed it at the same time: try again"},
+	{vault.ErrCorrupt, CodeCorrupt, http.StatusInternalServerError, "the stored credential is damaged: restore a backup, or store the key anew"},
+	{signer.ErrUnknownEpoch, CodeCorrupt, http.StatusInternalServerError, "it was sealed with a root that has been retired: store the key anew"},
+	{audit.ErrStopped, CodeDisk, http.StatusServiceUnavailable, "the audit log could not be written, so nothing is lent: see 'agentkeys logs', mend the disk, then run 'agentkeys down' and 'agentkeys up'"},
+	{ErrRequest, CodeRequest, http.StatusBadRequest, ""},
+	{fs.ErrPermission, CodeDisk, http.StatusInternalServerError, "give yourself access to the file it names"},
+}
+
+// describe turns an error into what the caller sees. An unforeseen one is
+// logged whole and shown as it is: errors below never carry a secret.
+func (s *Server) describe(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if d, ok := errors.AsType[*grant.Denial](err); ok {
+		return &Error{Code: CodeDenied, Problem: d.Error(), status: http.StatusForbidden}
+	}
+	for _, o := range outcomes {
+		if errors.Is(err, o.is) {
+			return &Error{Code: o.code, Problem: err.Error(), Fix: o.fix, status: o.status}
+		}
+	}
+	s.log.Error("control request failed", "err", err)
+	return &Error{Code: CodeInternal, Problem: err.Error(), Fix: "see 'agentkeys logs' for more", status: http.StatusInternalServerError}
+}

@@ -1,0 +1,213 @@
+// Package control owns the owner's door to the process that serves a laptop:
+// HTTP with JSON over a Unix socket that only the owner's own processes may
+// use, and the client for it. Agents' processes are turned away. It must not
+// depend on cmd, and holds no state of its own.
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/local"
+)
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 1 << 20
+
+// Server serves a Host on the owner's socket.
+type Server struct {
+	host *local.Host
+	log  *slog.Logger
+	stop func()
+	http *http.Server
+
+	mu   sync.Mutex
+	runs map[int]string // pid and start of each `agentkeys run`: its offspring is turned away
+}
+
+// handler answers one request with a value to encode as JSON, or an error.
+type handler func(s *Server, r *http.Request) (any, error)
+
+// stream is an answer that writes itself.
+type stream func(w http.ResponseWriter, flush func()) error
+
+// access says who may call a route.
+type access int
+
+const (
+	owner  access = iota // the owner's processes, but not an agent's
+	anyone               // an agent's processes too
+)
+
+// routes is every door there is, and who may use it.
+var routes = []struct {
+	pattern string
+	access  access
+	handle  handler
+}{
+	{"GET /v1/status", anyone, (*Server).status},
+	{"POST /v1/stop", owner, (*Server).shutdown},
+
+	{"GET /v1/credentials", owner, (*Server).listCredentials},
+	{"GET /v1/credentials/{service}", owner, (*Server).showCredential},
+	{"PUT /v1/credentials/{service}", owner, (*Server).storeCredential},
+	{"DELETE /v1/credentials/{service}", owner, (*Server).removeCredential},
+	{"POST /v1/credentials/{service}/reveal", owner, (*Server).revealCredential},
+
+	{"GET /v1/agents", owner, (*Server).listAgents},
+	{"POST /v1/agents", owner, (*Server).createAgent},
+	{"DELETE /v1/agents/{agent}", owner, (*Server).removeAgent},
+
+	{"GET /v1/grants", owner, (*Server).listGrants},
+	{"PUT /v1/grants/{agent}/{service}", owner, (*Server).putGrant},
+	{"DELETE /v1/grants/{agent}/{service}", owner, (*Server).removeGrant},
+
+	{"POST /v1/sessions", owner, (*Server).startSession},
+	{"POST /v1/sessions/renew", owner, (*Server).renewSession},
+	{"POST /v1/sessions/end", owner, (*Server).endSession},
+
+	{"GET /v1/services", owner, (*Server).listServices},
+	{"POST /v1/services", owner, (*Server).addService},
+	{"PATCH /v1/services/{service}", owner, (*Server).setService},
+	{"DELETE /v1/services/{service}", owner, (*Server).removeService},
+
+	{"GET /v1/audit/tail", owner, (*Server).tailAudit},
+	{"POST /v1/audit/checkpoint", owner, (*Server).checkpoint},
+	{"POST /v1/rotate", owner, (*Server).rotate},
+	{"POST /v1/retire", owner, (*Server).retire},
+}
+
+// NewServer makes a Server. stop is called when the owner asks to stop.
+func NewServer(h *local.Host, log *slog.Logger, stop func()) *Server {
+	s := &Server{host: h, log: log, stop: stop, runs: map[int]string{}}
+	mux := http.NewServeMux()
+	for _, r := range routes {
+		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, req *http.Request) { s.serve(w, req, r.access, r.handle) })
+	}
+	s.http = &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			p, err := daemon.PeerOf(c)
+			return context.WithValue(ctx, peerKey{}, peer{p, err})
+		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve serves ln until Close.
+func (s *Server) Serve(ln net.Listener) error {
+	if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Close lets requests under way end for as long as ctx lasts.
+func (s *Server) Close(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return s.http.Close()
+	}
+	return nil
+}
+
+type peerKey struct{}
+
+type peer struct {
+	daemon.Peer
+	err error
+}
+
+// ErrForbidden says that the caller may not use this door.
+var ErrForbidden = errors.New("not for this process")
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, a access, h handler) {
+	if err := s.admit(r, a); err != nil {
+		s.fail(w, err)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	answer, err := h(s, r)
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	switch v := answer.(type) {
+	case nil:
+		w.WriteHeader(http.StatusNoContent)
+	case stream:
+		rc := http.NewResponseController(w)
+		if err := v(w, func() { _ = rc.Flush() }); err != nil {
+			// The status has gone out: the end of the stream says it.
+			_ = json.NewEncoder(w).Encode(map[string]any{"error": s.describe(err)})
+		}
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v)
+	}
+}
+
+// admit knows its peer by the kernel. That keeps out other users, and an
+// agent's process that asks plainly. It cannot keep out one that runs as the
+// same user and is set on getting in: docs/security.md says so.
+func (s *Server) admit(r *http.Request, a access) error {
+	p, ok := r.Context().Value(peerKey{}).(peer)
+	switch {
+	case !ok:
+		return ErrForbidden
+	case p.err != nil:
+		return p.err
+	case p.UID != os.Getuid():
+		return ErrForbidden
+	case a == anyone:
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	roots := make(map[int]bool, len(s.runs))
+	for pid, start := range s.runs {
+		if daemon.Started(pid) != start {
+			delete(s.runs, pid) // it is gone; the number may be somebody else's by now
+			continue
+		}
+		roots[pid] = true
+	}
+	if len(roots) > 0 && !roots[p.PID] && daemon.Descends(p.PID, roots) {
+		return ErrForbidden
+	}
+	return nil
+}
+
+func (s *Server) fail(w http.ResponseWriter, err error) {
+	e := s.describe(err)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": e})
+}
+
+// decode reads a JSON body, strictly.
+func decode(r *http.Request, v any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return errors.Join(ErrRequest, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return ErrRequest
+	}
+	return nil
+}
+
+// ErrRequest says that a request is malformed.
+var ErrRequest = errors.New("malformed request")

@@ -1,0 +1,202 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/signer"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+// ErrNoCost says that a money budget cannot be kept: the service does not say
+// what a request cost, and the owner has set no prices.
+var ErrNoCost = errors.New("the cost of a request is not known")
+
+// ErrTerms says that the terms of a grant make no sense.
+var ErrTerms = errors.New("impossible terms")
+
+// CreateAgent adds an agent with a wallet derived for its label and opens its
+// socket.
+func (h *Host) CreateAgent(ctx context.Context, label agentkeys.Agent) (broker.Agent, error) {
+	wallet, err := h.signer.Wallet(h.signer.Account(), signer.AgentPath(label))
+	if err != nil {
+		return broker.Agent{}, err
+	}
+	a, err := h.broker.CreateAgent(ctx, label, wallet, h.now())
+	if err != nil {
+		return a, err
+	}
+	h.listenAgent(a)
+	return a, nil
+}
+
+// RemoveAgent ends an agent: its tokens, grants, socket and copies.
+func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
+	h.change.Lock()
+	defer h.change.Unlock()
+	gone, err := h.broker.RemoveAgent(ctx, label, h.now())
+	h.daemon.CloseAgent(label)
+	if err != nil {
+		return err
+	}
+	for _, g := range gone {
+		if err := h.removeCopy(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Agents returns every agent.
+func (h *Host) Agents() []broker.Agent { return h.broker.Agents() }
+
+// GrantInfo is a grant with what has been used of it.
+type GrantInfo struct {
+	grant.Grant
+	Usage   grant.Usage `json:"usage"`
+	Expired bool        `json:"expired"`
+}
+
+// Grant lends svc to an agent on terms, in place of an earlier grant: it seals
+// a copy of the credential into the agent's own prefix first.
+func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, t broker.Terms) (GrantInfo, error) {
+	h.change.Lock()
+	defer h.change.Unlock()
+	e, err := h.cat.entry(svc)
+	if err != nil {
+		return GrantInfo{}, err
+	}
+	a, ok := h.broker.Agent(label)
+	if !ok {
+		return GrantInfo{}, fmt.Errorf("%w: %s", broker.ErrUnknownAgent, label)
+	}
+	if !t.Expires.After(h.now()) {
+		return GrantInfo{}, fmt.Errorf("%w: the grant would expire before it begins", ErrTerms)
+	}
+	if t.Budget != nil && !e.Priced() {
+		return GrantInfo{}, fmt.Errorf("%w: %s does not report it", ErrNoCost, svc)
+	}
+	if err := h.sealCopy(ctx, a, svc); err != nil {
+		return GrantInfo{}, err
+	}
+	old := h.broker.Grant(label, svc)
+	g, err := h.broker.PutGrant(ctx, label, svc, t, h.now())
+	if err != nil {
+		return GrantInfo{}, err
+	}
+	if old != nil {
+		h.ledger.Drop(old.ID)
+	}
+	return h.grantInfo(g), nil
+}
+
+// Revoke ends the grant of svc to an agent. When it returns nil no later
+// request finds the grant or a cached credential, and the copy is gone.
+func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service) error {
+	// The grant goes before the lock is waited for: a rotation that holds it
+	// must not delay a revocation.
+	g, err := h.broker.RemoveGrant(ctx, label, svc, h.now())
+	if g != nil {
+		h.daemon.Forget(g.Wallet, svc)
+	}
+	if err != nil {
+		return err
+	}
+	h.change.Lock()
+	defer h.change.Unlock()
+	if h.broker.Grant(label, svc) != nil {
+		return nil // granted anew in the meantime: the copy belongs to that grant
+	}
+	return h.removeCopy(ctx, g)
+}
+
+// Grants returns every grant with its usage.
+func (h *Host) Grants() []GrantInfo {
+	out := []GrantInfo{}
+	for _, g := range h.broker.Grants() {
+		out = append(out, h.grantInfo(g))
+	}
+	return out
+}
+
+func (h *Host) grantInfo(g *grant.Grant) GrantInfo {
+	now := h.now()
+	return GrantInfo{*g, h.ledger.Usage(g, now), !now.Before(g.Expires)}
+}
+
+// sealCopy seals the master's credential once more into the agent's prefix.
+func (h *Host) sealCopy(ctx context.Context, a broker.Agent, svc agentkeys.Service) error {
+	e := grant.Event{Time: h.now(), Op: "credential.lend", Actor: h.master, Agent: a.Label, Subject: a.Wallet.String()}
+	read, err := h.decider.Own(ctx, grant.ActLend, h.master, svc, e)
+	if err != nil {
+		return err
+	}
+	rec, _, err := h.vault.Load(ctx, read)
+	if err != nil {
+		return err
+	}
+	defer rec.Secret.Clear()
+	write, err := h.decider.Own(ctx, grant.ActStore, a.Wallet, svc, e)
+	if err != nil {
+		return err
+	}
+	_, err = h.vault.Store(ctx, write, rec)
+	h.daemon.Forget(a.Wallet, svc)
+	return err
+}
+
+// removeCopy deletes the copy that a grant had sealed. One that is gone
+// already is as good.
+func (h *Host) removeCopy(ctx context.Context, g *grant.Grant) error {
+	h.daemon.Forget(g.Wallet, g.Svc)
+	h.ledger.Drop(g.ID)
+	e := grant.Event{Time: h.now(), Op: "credential.delete", Actor: h.master, Agent: g.Agent, Subject: g.Wallet.String(), Grant: g.ID}
+	p, err := h.decider.Own(ctx, grant.ActDelete, g.Wallet, g.Svc, e)
+	if err != nil {
+		return err
+	}
+	if err := h.vault.Delete(ctx, p); err != nil && !errors.Is(err, vault.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// Session is a token for a process of an agent.
+type Session struct {
+	Token   string    `json:"token"`
+	Expires time.Time `json:"expires"`
+}
+
+// SessionTTL bounds the life of a token that its holder does not renew.
+const (
+	SessionTTL    = time.Hour
+	MaxSessionTTL = 30 * 24 * time.Hour
+)
+
+// StartSession issues a token for an agent.
+func (h *Host) StartSession(ctx context.Context, label agentkeys.Agent, ttl time.Duration) (Session, error) {
+	if ttl <= 0 || ttl > MaxSessionTTL {
+		return Session{}, fmt.Errorf("%w: a session lasts up to 30 days", ErrTerms)
+	}
+	now := h.now()
+	s := Session{Expires: now.Add(ttl)}
+	var err error
+	s.Token, err = h.broker.IssueToken(ctx, label, now, s.Expires)
+	return s, err
+}
+
+// RenewSession prolongs a token by SessionTTL from now.
+func (h *Host) RenewSession(token string) error {
+	now := h.now()
+	return h.broker.RenewToken(token, now, now.Add(SessionTTL))
+}
+
+// EndSession ends a token.
+func (h *Host) EndSession(ctx context.Context, token string) error {
+	return h.broker.EndToken(ctx, token, h.now())
+}

@@ -1,0 +1,210 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/envelope"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/secret"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+// ErrGranted says that a credential is lent and so is not removed by accident.
+var ErrGranted = errors.New("the credential is lent to agents")
+
+// ErrTooShort says that a secret is too short to be one: an answer could not
+// be searched for it without finding it everywhere.
+var ErrTooShort = errors.New("the secret is too short")
+
+// MinSecret is the length of the shortest secret that is kept, in bytes.
+const MinSecret = 8
+
+// MaxSecret is the length of the longest, in bytes.
+const MaxSecret = 32 << 10
+
+// StoreOptions loosen what Store checks.
+type StoreOptions struct {
+	AnyForm  bool `json:"any_form"`  // accept a key that does not look like one of the service
+	NoVerify bool `json:"no_verify"` // do not ask the service about it
+}
+
+// StoreResult is what became of a store.
+type StoreResult struct {
+	Service  agentkeys.Service `json:"service"`
+	Revision uint64            `json:"revision"`
+	Verdict  Verdict           `json:"verified"`
+	Detail   string            `json:"detail,omitempty"` // why Verdict is unknown
+	Agents   []agentkeys.Agent `json:"agents,omitempty"` // whose copies were renewed
+}
+
+// Store keeps a credential the user brings, for the master and, where it is
+// lent, for each agent. The service is asked first: a key that it refuses is
+// not stored and what was stored before stays. Store takes v over.
+func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value, o StoreOptions) (StoreResult, error) {
+	defer v.Clear()
+	res := StoreResult{Service: svc}
+	e, err := h.cat.entry(svc)
+	if err != nil {
+		return res, err
+	}
+	if v.Len() < MinSecret {
+		return res, ErrTooShort
+	}
+	for _, c := range v.Expose() {
+		if c <= ' ' || c >= 0x7f {
+			return res, fmt.Errorf("%w: it has a space, a line break or another byte that cannot stand in a header", ErrKeyForm)
+		}
+	}
+	if !o.AnyForm {
+		if err := e.CheckKey(v.Expose()); err != nil {
+			return res, err
+		}
+	}
+	rec := envelope.Record{Secret: v, Kind: "api-key", Route: "import"}
+	if o.NoVerify {
+		res.Verdict, res.Detail = Unknown, "not asked"
+	} else if res.Verdict, res.Detail, err = h.verify(ctx, svc, e, v); err != nil {
+		return res, err
+	}
+	if res.Verdict == Good {
+		rec.VerifiedAt = h.now()
+	}
+
+	h.change.Lock()
+	defer h.change.Unlock()
+	ev := grant.Event{Time: h.now(), Op: "credential.store", Actor: h.master, Subject: "verified: " + string(res.Verdict)}
+	p, err := h.decider.Own(ctx, grant.ActStore, h.master, svc, ev)
+	if err != nil {
+		return res, err
+	}
+	if res.Revision, err = h.vault.Store(ctx, p, rec); err != nil {
+		return res, err
+	}
+	ev.Svc, ev.Decision, ev.Revision, ev.Time = svc, grant.Done, res.Revision, h.now().UTC()
+	if err := h.audit.Record(ctx, ev); err != nil {
+		return res, err
+	}
+	for _, g := range h.broker.GrantsFor(svc) {
+		a, ok := h.broker.Agent(g.Agent)
+		if !ok {
+			continue
+		}
+		if err := h.sealCopy(ctx, a, svc); err != nil {
+			return res, fmt.Errorf("stored, but the copy of agent %s is still the old one: %w", g.Agent, err)
+		}
+		res.Agents = append(res.Agents, g.Agent)
+	}
+	return res, nil
+}
+
+// CredentialInfo is what may be shown of a stored credential.
+type CredentialInfo struct {
+	Service  agentkeys.Service `json:"service"`
+	Name     string            `json:"name"`
+	Revision uint64            `json:"revision"`
+	Epoch    uint32            `json:"epoch"`
+	Agents   []agentkeys.Agent `json:"agents"`
+}
+
+// Credentials lists what is stored, by service.
+func (h *Host) Credentials(ctx context.Context) ([]CredentialInfo, error) {
+	infos, err := h.vault.Infos(ctx, h.master)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]CredentialInfo, 0, len(infos))
+	for _, i := range infos {
+		c := CredentialInfo{Service: i.Service, Revision: i.Revision, Epoch: i.Epoch, Agents: []agentkeys.Agent{}}
+		if e, err := h.cat.entry(i.Service); err == nil {
+			c.Name = e.Name
+		}
+		for _, g := range h.broker.GrantsFor(i.Service) {
+			c.Agents = append(c.Agents, g.Agent)
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// CredentialDetail is what the owner sees of one credential, less the secret.
+type CredentialDetail struct {
+	CredentialInfo
+	Kind       string      `json:"kind"`
+	KeyID      string      `json:"key_id,omitempty"`
+	Route      string      `json:"route"`
+	Length     int         `json:"length"` // of the secret, in bytes
+	VerifiedAt time.Time   `json:"verified_at,omitzero"`
+	ExpiresAt  time.Time   `json:"expires_at,omitzero"`
+	Grants     []GrantInfo `json:"grants"`
+}
+
+// Credential opens one credential to show what goes with the secret.
+func (h *Host) Credential(ctx context.Context, svc agentkeys.Service) (CredentialDetail, error) {
+	var d CredentialDetail
+	rec, hdr, err := h.read(ctx, grant.ActVerify, "credential.show", svc)
+	if err != nil {
+		return d, err
+	}
+	defer rec.Secret.Clear()
+	d = CredentialDetail{
+		CredentialInfo: CredentialInfo{Service: svc, Revision: hdr.Revision, Epoch: hdr.Epoch, Agents: []agentkeys.Agent{}},
+		Kind:           rec.Kind, KeyID: rec.KeyID, Route: rec.Route, Length: rec.Secret.Len(),
+		VerifiedAt: rec.VerifiedAt, ExpiresAt: rec.ExpiresAt, Grants: []GrantInfo{},
+	}
+	if e, err := h.cat.entry(svc); err == nil {
+		d.Name = e.Name
+	}
+	for _, g := range h.broker.GrantsFor(svc) {
+		d.Agents = append(d.Agents, g.Agent)
+		d.Grants = append(d.Grants, h.grantInfo(g))
+	}
+	return d, nil
+}
+
+// Reveal returns the secret itself. That a person confirmed it on a terminal
+// is the caller's business; that it happened is in the log before it does.
+func (h *Host) Reveal(ctx context.Context, svc agentkeys.Service) (secret.Value, error) {
+	rec, _, err := h.read(ctx, grant.ActReveal, "credential.reveal", svc)
+	return rec.Secret, err
+}
+
+func (h *Host) read(ctx context.Context, a grant.Action, op string, svc agentkeys.Service) (envelope.Record, envelope.Header, error) {
+	p, err := h.decider.Own(ctx, a, h.master, svc, grant.Event{Time: h.now(), Op: op, Actor: h.master})
+	if err != nil {
+		return envelope.Record{}, envelope.Header{}, err
+	}
+	return h.vault.Load(ctx, p)
+}
+
+// Remove deletes a credential. One that is lent is ErrGranted unless force,
+// which revokes its grants first.
+func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) error {
+	grants := h.broker.GrantsFor(svc)
+	if len(grants) > 0 && !force {
+		return fmt.Errorf("%w: %s has %d grants", ErrGranted, svc, len(grants))
+	}
+	for _, g := range grants {
+		if err := h.Revoke(ctx, g.Agent, svc); err != nil {
+			return err
+		}
+	}
+	h.change.Lock()
+	defer h.change.Unlock()
+	e := grant.Event{Time: h.now(), Op: "credential.delete", Actor: h.master}
+	p, err := h.decider.Own(ctx, grant.ActDelete, h.master, svc, e)
+	if err != nil {
+		return err
+	}
+	if err := h.vault.Delete(ctx, p); err != nil {
+		if errors.Is(err, vault.ErrNotFound) {
+			return fmt.Errorf("%w: %s", vault.ErrNotFound, svc)
+		}
+		return err
+	}
+	e.Svc, e.Decision, e.Time = svc, grant.Done, h.now().UTC()
+	return h.audit.Record(ctx, e)
+}

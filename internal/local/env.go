@@ -1,0 +1,72 @@
+package local
+
+import (
+	"slices"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+)
+
+// Env is what an agent's process gets in its environment.
+type Env struct {
+	Agent agentkeys.Agent `json:"agent"`
+	// Set are placeholders and base URLs, by name.
+	Set []Var `json:"set"`
+	// Unset are the names of variables that would carry a real credential of
+	// any service, or lead a client around the proxy.
+	Unset []string `json:"unset"`
+}
+
+// Var is one environment variable.
+type Var struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Env makes the environment for an agent that presents token: a placeholder
+// and a base URL for each service lent to it, and nothing for the others.
+func (h *Host) Env(label agentkeys.Agent, token string) (Env, error) {
+	env := Env{Agent: label, Set: []Var{}}
+	now := h.now()
+	for _, g := range h.broker.GrantsOf(label) {
+		if !now.Before(g.Expires) {
+			continue
+		}
+		e, err := h.cat.entry(g.Svc)
+		if err != nil {
+			return Env{}, err
+		}
+		url := "http://" + h.addr.String() + "/" + g.Svc.String()
+		// Only the first name: a client that finds two sends two, and one of
+		// them may be read by another client as somebody else's.
+		if len(e.Env.Key) > 0 {
+			env.Set = append(env.Set, Var{e.Env.Key[0], e.Placeholder(token)})
+		}
+		for _, b := range e.Env.BaseURL {
+			env.Set = append(env.Set, Var{b.Name, url + b.Suffix})
+		}
+		// Whatever the service, its own client or none: one name that works.
+		env.Set = append(env.Set, Var{catalog.URLVariable(g.Svc), url})
+	}
+	env.Set = append(env.Set,
+		Var{"AGENTKEYS_AGENT", label.String()},
+		Var{"AGENTKEYS_SOCKET", h.daemon.SocketPath(label)},
+	)
+	set := map[string]bool{}
+	for _, v := range env.Set {
+		set[v.Name] = true
+	}
+	for _, id := range h.cat.ids() {
+		e, err := h.cat.entry(id)
+		if err != nil {
+			return Env{}, err
+		}
+		for _, name := range slices.Concat(e.Env.Key, e.Env.Unset) {
+			if !set[name] && !slices.Contains(env.Unset, name) {
+				env.Unset = append(env.Unset, name)
+			}
+		}
+	}
+	slices.Sort(env.Unset)
+	return env, nil
+}

@@ -1,0 +1,341 @@
+// Package local owns the laptop: broker, signer, vault, audit log and daemon
+// of one user in one process. What it does is what the owner may ask for over
+// the control socket. It is the only package that joins those that decide with
+// those that can decrypt, and must not depend on cmd, provision or chrome.
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/audit"
+	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/dirblob"
+	"github.com/litentry/agentkeys/internal/durable"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/inject"
+	"github.com/litentry/agentkeys/internal/signer"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+// ErrRunning says that another process serves the same state already.
+var ErrRunning = errors.New("already running")
+
+// ErrPort says that the loopback port cannot be had.
+var ErrPort = errors.New("loopback port is taken")
+
+// DefaultPort is tried first when no port is remembered yet.
+const DefaultPort = 7461
+
+// Options are what a Host needs.
+type Options struct {
+	Paths   Paths
+	Roots   signer.Roots // the Host owns them from then on
+	Port    int          // of the loopback listener; 0: the remembered one
+	Idle    time.Duration
+	Log     *slog.Logger
+	Now     func() time.Time
+	Version string
+}
+
+// Host serves everything of one user. Its methods are safe for concurrent use.
+type Host struct {
+	opts    Options
+	paths   Paths
+	log     *slog.Logger
+	now     func() time.Time
+	started time.Time
+	harden  daemon.Hardening
+
+	signer  *signer.Signer
+	master  agentkeys.Wallet
+	audit   *audit.Log
+	ledger  *grant.Ledger
+	decider *grant.Decider
+	broker  *broker.Broker
+	vault   *vault.Vault
+	cat     *services
+	routes  *daemon.Routes
+	daemon  *daemon.Daemon
+	addr    net.Addr
+
+	// change serialises what touches more than one store: storing, lending,
+	// revoking, rotating.
+	change sync.Mutex
+
+	closers []func(context.Context) error
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+// Open starts serving the state below o.Paths: it recovers the log, replays
+// what the ledger's snapshot misses, and listens on loopback and the agents'
+// sockets. On an error everything it had started is stopped again.
+func Open(o Options) (_ *Host, err error) {
+	h := &Host{opts: o, paths: o.Paths, log: o.Log, now: o.Now, started: o.Now(), harden: daemon.Harden()}
+	defer func() {
+		if err != nil {
+			_ = h.Close(context.Background())
+		}
+	}()
+	if err := h.prepare(); err != nil {
+		return nil, err
+	}
+	if err := h.openLog(); err != nil {
+		return nil, err
+	}
+	h.ledger = grant.NewLedger()
+	h.decider = grant.NewDecider(h.ledger, h.audit)
+	if h.broker, err = broker.Open(h.paths.Broker(), h.master, h.audit); err != nil {
+		return nil, err
+	}
+	if err := h.openLedger(); err != nil {
+		return nil, err
+	}
+	if err := h.openVault(); err != nil {
+		return nil, err
+	}
+	if h.cat, err = openServices(h.paths); err != nil {
+		return nil, err
+	}
+	h.routes = daemon.NewRoutes(h.cat.entry)
+	h.onClose(func(context.Context) error { h.routes.Close(); return nil })
+	if err := h.listen(); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	h.stop = stop
+	h.wg.Go(func() { h.snapshots(ctx) })
+	return h, h.audit.Record(context.Background(), grant.Event{
+		Time: h.now(), Op: "daemon.start", Actor: h.master, Decision: grant.Done, Subject: "agentkeys " + o.Version,
+	})
+}
+
+func (h *Host) onClose(f func(context.Context) error) { h.closers = append(h.closers, f) }
+
+func (h *Host) prepare() error {
+	p := h.paths
+	for _, dir := range []string{p.Config, p.Data, p.State, p.Run} {
+		if err := durable.MkdirAll(dir); err != nil {
+			return err
+		}
+		// A directory that somebody made beforehand with their umask.
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	unlock, err := durable.Lock(p.Lock())
+	if errors.Is(err, durable.ErrLocked) {
+		return ErrRunning
+	}
+	if err != nil {
+		return err
+	}
+	h.onClose(func(context.Context) error { unlock(); return nil })
+	if err := durable.Sweep(p.Data); err != nil {
+		return err
+	}
+	h.signer = signer.New(h.opts.Roots)
+	h.master, err = h.signer.Wallet(h.signer.Account(), signer.MasterPath)
+	return err
+}
+
+func (h *Host) openLog() error {
+	seed, err := h.signer.LogSeed()
+	if err != nil {
+		return err
+	}
+	key, err := audit.NewKey(audit.Origin(h.master), seed)
+	if err != nil {
+		return err
+	}
+	h.audit, err = audit.Open(h.paths.AuditLog(), audit.Options{Key: key, Now: h.now})
+	if err != nil {
+		return err
+	}
+	h.onClose(func(context.Context) error { return h.audit.Close() })
+	return nil
+}
+
+// ledgerFile is the snapshot of the ledger as of the first Size log entries.
+type ledgerFile struct {
+	Size     int64                    `json:"size"`
+	Accounts map[string]grant.Account `json:"accounts"`
+}
+
+// openLedger restores the snapshot and replays the log from there. Without a
+// readable snapshot it replays from the first entry: slower, never wrong.
+func (h *Host) openLedger() error {
+	var snap ledgerFile
+	data, err := os.ReadFile(h.paths.Ledger())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		if err := json.Unmarshal(data, &snap); err != nil || snap.Size > h.audit.Size() {
+			h.log.Warn("ledger snapshot unusable, replaying the whole log", "path", h.paths.Ledger())
+			snap = ledgerFile{}
+		}
+	}
+	h.ledger.Restore(snap.Accounts)
+	grants := map[string]*grant.Grant{}
+	for _, g := range h.broker.Grants() {
+		grants[g.ID] = g
+	}
+	err = h.audit.Replay(snap.Size, func(_ int64, e grant.Event) error {
+		if g := grants[e.Grant]; g != nil {
+			h.ledger.Replay(g, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	h.ledger.CloseOpen()
+	h.onClose(func(context.Context) error { return h.saveLedger() })
+	return nil
+}
+
+func (h *Host) saveLedger() error {
+	// The size first: what is recorded in between is replayed on top.
+	snap := ledgerFile{Size: h.audit.Size()}
+	all := h.ledger.Snapshot()
+	snap.Accounts = make(map[string]grant.Account, len(all))
+	for _, g := range h.broker.Grants() {
+		if a, ok := all[g.ID]; ok {
+			snap.Accounts[g.ID] = a
+		}
+	}
+	data, err := json.Marshal(snap)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(h.paths.Ledger(), data)
+}
+
+// snapshots bounds how much a restart replays.
+func (h *Host) snapshots(ctx context.Context) {
+	const every = 30 * time.Second
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := h.audit.Size()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if size := h.audit.Size(); size != last {
+			if err := h.saveLedger(); err != nil {
+				h.log.Error("ledger snapshot not saved", "err", err)
+				continue
+			}
+			last = size
+		}
+	}
+}
+
+func (h *Host) openVault() error {
+	blobs, err := dirblob.Open(h.paths.Store())
+	if err != nil {
+		return err
+	}
+	marks, err := vault.OpenMarks(h.paths.Marks())
+	if err != nil {
+		return err
+	}
+	h.vault = vault.New(blobs, h.signer, marks)
+	return nil
+}
+
+func (h *Host) listen() error {
+	h.daemon = daemon.New(daemon.Options{
+		Directory: directory{h.broker}, Decider: h.decider, Vault: h.vault, Routes: h.routes,
+		SocketDir: h.paths.AgentSockets(), Idle: h.opts.Idle, Log: h.log, Now: h.now,
+	})
+	h.onClose(h.daemon.Close)
+	port, remembered, err := h.port()
+	if err != nil {
+		return err
+	}
+	h.addr, err = h.daemon.ListenLoopback(port)
+	if err != nil && !remembered {
+		// Nobody has been told a port yet, so any will do.
+		h.addr, err = h.daemon.ListenLoopback(0)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrPort, err)
+	}
+	port = h.addr.(*net.TCPAddr).Port
+	if err := durable.WriteFile(h.paths.Port(), []byte(strconv.Itoa(port)+"\n")); err != nil {
+		return err
+	}
+	for _, a := range h.broker.Agents() {
+		h.listenAgent(a)
+	}
+	return nil
+}
+
+// port returns the port to listen on and whether agents may know it already.
+func (h *Host) port() (port int, remembered bool, err error) {
+	if h.opts.Port != 0 {
+		return h.opts.Port, true, nil
+	}
+	data, err := os.ReadFile(h.paths.Port())
+	if errors.Is(err, fs.ErrNotExist) {
+		return DefaultPort, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	port, err = strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || port < 1 || port > 65535 {
+		return DefaultPort, false, nil
+	}
+	return port, true, nil
+}
+
+func (h *Host) listenAgent(a broker.Agent) {
+	if err := h.daemon.ListenAgent(inject.Caller{Agent: a.Label, Wallet: a.Wallet}); err != nil {
+		h.log.Warn("agent has no socket, only loopback", "agent", a.Label.String(), "err", err)
+	}
+}
+
+// Close stops serving: first the listeners, then snapshots, then the log.
+// Requests under way have as long as ctx lasts.
+func (h *Host) Close(ctx context.Context) error {
+	if h.stop != nil {
+		h.stop()
+		h.wg.Wait()
+		_ = h.audit.Note(grant.Event{Time: h.now(), Op: "daemon.stop", Actor: h.master, Decision: grant.Done})
+	}
+	var errs []error
+	for i := len(h.closers) - 1; i >= 0; i-- {
+		errs = append(errs, h.closers[i](ctx))
+	}
+	h.closers = nil
+	h.opts.Roots.Clear()
+	return errors.Join(errs...)
+}
+
+// directory is the broker as the daemon asks it.
+type directory struct{ *broker.Broker }
+
+// CallerByToken implements daemon.Directory.
+func (d directory) CallerByToken(presented string, now time.Time) (inject.Caller, bool) {
+	a, ok := d.AgentByToken(presented, now)
+	return inject.Caller{Agent: a.Label, Wallet: a.Wallet}, ok
+}
