@@ -30,9 +30,13 @@ func service(r *http.Request) (agentkeys.Service, error) {
 	return agentkeys.ParseService(r.PathValue("service"))
 }
 
-func agent(r *http.Request) (agentkeys.Agent, error) { return agentkeys.ParseAgent(r.PathValue("agent")) }
+func agent(r *http.Request) (agentkeys.Agent, error) {
+	return agentkeys.ParseAgent(r.PathValue("agent"))
+}
 
-func (s *Server) listCredentials(r *http.Request) (any, error) { return s.host.Credentials(r.Context()) }
+func (s *Server) listCredentials(r *http.Request) (any, error) {
+	return s.host.Credentials(r.Context())
+}
 
 func (s *Server) showCredential(r *http.Request) (any, error) {
 	svc, err := service(r)

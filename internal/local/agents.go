@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/broker"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/signer"
@@ -78,7 +79,7 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 	if !t.Expires.After(h.now()) {
 		return GrantInfo{}, fmt.Errorf("%w: the grant would expire before it begins", ErrTerms)
 	}
-	if t.Budget != nil && !e.Priced() {
+	if t.Budget != nil && !priced(e) {
 		return GrantInfo{}, fmt.Errorf("%w: %s does not report it", ErrNoCost, svc)
 	}
 	if err := h.sealCopy(ctx, a, svc); err != nil {
@@ -93,6 +94,12 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 		h.ledger.Drop(old.ID)
 	}
 	return h.grantInfo(g), nil
+}
+
+// priced reports whether the cost of an answer can be known at all.
+func priced(e *catalog.Entry) bool {
+	return e.Usage.Pricing == catalog.PricingReported ||
+		e.Usage.Pricing == catalog.PricingTable && len(e.Owner.Prices) > 0
 }
 
 // Revoke ends the grant of svc to an agent. When it returns nil no later

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -36,8 +37,8 @@ type StoreOptions struct {
 type StoreResult struct {
 	Service  agentkeys.Service `json:"service"`
 	Revision uint64            `json:"revision"`
-	Verdict  Verdict           `json:"verified"`
-	Detail   string            `json:"detail,omitempty"` // why Verdict is unknown
+	Verdict  catalog.Verdict   `json:"verified"`
+	Detail   string            `json:"detail,omitempty"` // why Verdict is not plain
 	Agents   []agentkeys.Agent `json:"agents,omitempty"` // whose copies were renewed
 }
 
@@ -66,11 +67,11 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 	}
 	rec := envelope.Record{Secret: v, Kind: "api-key", Route: "import"}
 	if o.NoVerify {
-		res.Verdict, res.Detail = Unknown, "not asked"
-	} else if res.Verdict, res.Detail, err = h.verify(ctx, svc, e, v); err != nil {
+		res.Verdict, res.Detail = catalog.Unclear, "not asked"
+	} else if res.Verdict, res.Detail, err = h.verify(ctx, e, v); err != nil {
 		return res, err
 	}
-	if res.Verdict == Good {
+	if res.Verdict == catalog.Good || res.Verdict == catalog.Limited {
 		rec.VerifiedAt = h.now()
 	}
 

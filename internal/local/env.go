@@ -2,9 +2,9 @@ package local
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/catalog"
 )
 
 // Env is what an agent's process gets in its environment.
@@ -37,16 +37,15 @@ func (h *Host) Env(label agentkeys.Agent, token string) (Env, error) {
 			return Env{}, err
 		}
 		url := "http://" + h.addr.String() + "/" + g.Svc.String()
-		// Only the first name: a client that finds two sends two, and one of
-		// them may be read by another client as somebody else's.
-		if len(e.Env.Key) > 0 {
-			env.Set = append(env.Set, Var{e.Env.Key[0], e.Placeholder(token)})
+		for _, name := range e.Env.Key {
+			env.Set = append(env.Set, Var{name, e.Placeholder(token)})
 		}
-		for _, b := range e.Env.BaseURL {
+		bases, _ := e.Env.Base.Get()
+		for _, b := range bases {
 			env.Set = append(env.Set, Var{b.Name, url + b.Suffix})
 		}
 		// Whatever the service, its own client or none: one name that works.
-		env.Set = append(env.Set, Var{catalog.URLVariable(g.Svc), url})
+		env.Set = append(env.Set, Var{URLVariable(g.Svc), url})
 	}
 	env.Set = append(env.Set,
 		Var{"AGENTKEYS_AGENT", label.String()},
@@ -69,4 +68,10 @@ func (h *Host) Env(label agentkeys.Agent, token string) (Env, error) {
 	}
 	slices.Sort(env.Unset)
 	return env, nil
+}
+
+// URLVariable is the variable that holds the base URL of a service for
+// programs that have no variable of their own for it.
+func URLVariable(s agentkeys.Service) string {
+	return "AGENTKEYS_" + strings.ToUpper(strings.ReplaceAll(s.String(), "-", "_")) + "_URL"
 }

@@ -62,6 +62,7 @@ type Host struct {
 	signer  *signer.Signer
 	master  agentkeys.Wallet
 	audit   *audit.Log
+	logKey  *audit.Key
 	ledger  *grant.Ledger
 	decider *grant.Decider
 	broker  *broker.Broker
@@ -148,7 +149,7 @@ func (h *Host) prepare() error {
 		return err
 	}
 	h.signer = signer.New(h.opts.Roots)
-	h.master, err = h.signer.Wallet(h.signer.Account(), signer.MasterPath)
+	h.master, err = h.signer.Wallet(h.signer.Account(), signer.MasterPath())
 	return err
 }
 
@@ -157,11 +158,16 @@ func (h *Host) openLog() error {
 	if err != nil {
 		return err
 	}
-	key, err := audit.NewKey(audit.Origin(h.master), seed)
-	if err != nil {
+	defer seed.Clear()
+	if h.logKey, err = audit.NewKey("agentkeys/"+h.master.String(), seed); err != nil {
 		return err
 	}
-	h.audit, err = audit.Open(h.paths.AuditLog(), audit.Options{Key: key, Now: h.now})
+	// For `audit verify`, which has no roots. Whoever doubts the disk brings
+	// the key from elsewhere.
+	if err := durable.WriteFile(h.paths.LogKey(), []byte(h.logKey.VerifierKey()+"\n")); err != nil {
+		return err
+	}
+	h.audit, err = audit.Open(h.paths.AuditLog(), audit.Options{Signer: h.logKey, Verifier: h.logKey.Verifier(), Now: h.now})
 	if err != nil {
 		return err
 	}
@@ -195,9 +201,9 @@ func (h *Host) openLedger() error {
 	for _, g := range h.broker.Grants() {
 		grants[g.ID] = g
 	}
-	err = h.audit.Replay(snap.Size, func(_ int64, e grant.Event) error {
-		if g := grants[e.Grant]; g != nil {
-			h.ledger.Replay(g, e)
+	err = h.audit.Replay(snap.Size, func(e audit.Entry) error {
+		if g := grants[e.Event.Grant]; g != nil {
+			h.ledger.Replay(g, e.Event)
 		}
 		return nil
 	})

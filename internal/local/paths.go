@@ -19,6 +19,7 @@ import (
 //	Data/store/                   the vault's objects
 //	Data/marks/                   the highest revision seen of each
 //	Data/log/                     the audit log
+//	Data/log.vkey                 the key that checks its signatures
 //	Data/broker/                  agents, grants, tokens
 //	Data/ledger.json              a snapshot of what grants have used
 //	Data/lock                     held by the one process that serves all this
@@ -97,6 +98,9 @@ func (p Paths) Marks() string { return filepath.Join(p.Data, "marks") }
 
 // AuditLog is the directory of the audit log.
 func (p Paths) AuditLog() string { return filepath.Join(p.Data, "log") }
+
+// LogKey is the file of the key that checks the audit log's signatures.
+func (p Paths) LogKey() string { return filepath.Join(p.Data, "log.vkey") }
 
 // Broker is the directory of agents, grants and tokens.
 func (p Paths) Broker() string { return filepath.Join(p.Data, "broker") }

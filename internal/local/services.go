@@ -30,18 +30,27 @@ type services struct {
 	merged   map[agentkeys.Service]*catalog.Entry // entries already looked up
 }
 
+// openServices reads the user's files and makes the directory they live in.
 func openServices(p Paths) (*services, error) {
+	if err := durable.MkdirAll(p.Services()); err != nil {
+		return nil, err
+	}
+	if err := durable.Sweep(p.Services()); err != nil {
+		return nil, err
+	}
+	return readServices(p)
+}
+
+// readServices reads the user's files and changes nothing.
+func readServices(p Paths) (*services, error) {
 	s := &services{
 		paths:    p,
 		added:    map[agentkeys.Service]*catalog.Entry{},
 		settings: map[agentkeys.Service]catalog.Settings{},
 		merged:   map[agentkeys.Service]*catalog.Entry{},
 	}
-	if err := durable.MkdirAll(p.Services()); err != nil {
-		return nil, err
-	}
 	files, err := os.ReadDir(p.Services())
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	for _, f := range files {
@@ -70,8 +79,14 @@ func openServices(p Paths) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, &s.settings); err != nil {
+	var raw map[agentkeys.Service]json.RawMessage
+	if err := json.Unmarshal(data, &raw); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrConfig, p.Settings(), err)
+	}
+	for id, text := range raw {
+		if s.settings[id], err = catalog.ParseSettings(text); err != nil {
+			return nil, fmt.Errorf("%w: %s: %s: %w", ErrConfig, p.Settings(), id, err)
+		}
 	}
 	return s, nil
 }

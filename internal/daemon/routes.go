@@ -1,0 +1,134 @@
+package daemon
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/inject"
+)
+
+// Routes is the table of services as the proxy reaches them, compiled from
+// their catalogue entries when they are first asked for.
+type Routes struct {
+	lookup func(agentkeys.Service) (*catalog.Entry, error)
+
+	mu     sync.RWMutex
+	routes map[agentkeys.Service]*inject.Route
+}
+
+// NewRoutes makes a table over a lookup of entries as their owner has set
+// them. Whoever changes an entry calls Forget.
+func NewRoutes(lookup func(agentkeys.Service) (*catalog.Entry, error)) *Routes {
+	return &Routes{lookup: lookup, routes: map[agentkeys.Service]*inject.Route{}}
+}
+
+// Route returns the route of a service, or inject.ErrUnknownService.
+func (t *Routes) Route(s agentkeys.Service) (*inject.Route, error) {
+	t.mu.RLock()
+	r := t.routes[s]
+	t.mu.RUnlock()
+	if r != nil {
+		return r, nil
+	}
+	e, err := t.lookup(s)
+	if errors.Is(err, catalog.ErrUnknown) {
+		return nil, fmt.Errorf("%w: %w", inject.ErrUnknownService, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r, err = compile(e); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if first := t.routes[s]; first != nil {
+		return first, nil
+	}
+	t.routes[s] = r
+	return r, nil
+}
+
+// Forget drops a route, so that the next request compiles it anew. Requests
+// under way keep the old one.
+func (t *Routes) Forget(s agentkeys.Service) {
+	t.mu.Lock()
+	r := t.routes[s]
+	delete(t.routes, s)
+	t.mu.Unlock()
+	closeIdle(r)
+}
+
+// Close closes idle connections.
+func (t *Routes) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s, r := range t.routes {
+		closeIdle(r)
+		delete(t.routes, s)
+	}
+}
+
+func closeIdle(r *inject.Route) {
+	if r == nil {
+		return
+	}
+	if c, ok := r.Transport.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+func compile(e *catalog.Entry) (*inject.Route, error) {
+	opts := inject.TransportOptions{Allow: e.Owner.AllowAddresses}
+	if e.Owner.CAPEM != "" {
+		opts.Roots = x509.NewCertPool()
+		if !opts.Roots.AppendCertsFromPEM([]byte(e.Owner.CAPEM)) {
+			return nil, fmt.Errorf("%s: the CA file holds no certificate", e.ID)
+		}
+	}
+	r := &inject.Route{
+		Service: e.ID, Base: e.Base, Constant: http.Header{},
+		StripHeaders: e.Strip.Headers, StripQuery: e.Strip.Query,
+		Policy: e.Policy(), Transport: inject.NewTransport(opts),
+	}
+	for _, p := range e.Inject {
+		r.Place = append(r.Place, inject.Placement{Header: p.Header, Prefix: p.Prefix, Query: p.Query})
+	}
+	for _, h := range e.Headers {
+		r.Constant.Add(h.Name, h.Value)
+		if !h.IfAbsent {
+			r.StripHeaders = append(r.StripHeaders, h.Name)
+		}
+	}
+	if e.Usage.Pricing != catalog.PricingUnknown {
+		r.Meter = func() inject.Meter { return &meter{entry: e} }
+	}
+	return r, r.Validate()
+}
+
+// meter reads the cost of one answer by its service's own rules.
+type meter struct {
+	entry *catalog.Entry
+	usage catalog.Usage
+	found bool
+}
+
+func (m *meter) Feed(doc []byte) {
+	if u, ok := m.entry.Usage.FromJSON(doc); ok {
+		m.usage.Merge(u)
+		m.found = true
+	}
+}
+
+func (m *meter) Result() (grant.Money, bool) {
+	if !m.found {
+		return 0, false
+	}
+	return m.entry.Price(m.usage)
+}

@@ -1,0 +1,256 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/grant"
+)
+
+// ServiceInfo is a line of the catalogue.
+type ServiceInfo struct {
+	ID          agentkeys.Service `json:"id"`
+	Name        string            `json:"name"`
+	Summary     string            `json:"summary"`
+	BaseURL     string            `json:"base_url"`
+	VerifyState string            `json:"checks_key"` // "METHOD /path", none or unknown
+	Spend       string            `json:"spend"`      // reported, table or unknown
+	Origin      string            `json:"origin"`     // catalogue, added, and changed
+}
+
+// ServiceDetail is all that is known about a service, in words.
+type ServiceDetail struct {
+	ServiceInfo
+	Inject       []string `json:"inject"`
+	KeyVariables []string `json:"key_variables"`
+	URLVariables []string `json:"url_variables"`
+	KeyPattern   string   `json:"key_pattern"`
+	Allow        []string `json:"allow"`
+	Shut         []string `json:"shut"`
+	Doors        []string `json:"doors"`
+	Terms        string   `json:"terms"`
+	Docs         string   `json:"docs"`
+	LiveTested   string   `json:"live_tested"`
+	Settings     []string `json:"settings"`
+}
+
+// ReadServices lists the services as their files say, whether or not a process
+// serves them.
+func ReadServices(p Paths) ([]ServiceInfo, error) {
+	s, err := readServices(p)
+	if err != nil {
+		return nil, err
+	}
+	return s.infos()
+}
+
+// ReadService returns all about one service, likewise.
+func ReadService(p Paths, id agentkeys.Service) (ServiceDetail, error) {
+	s, err := readServices(p)
+	if err != nil {
+		return ServiceDetail{}, err
+	}
+	e, err := s.entry(id)
+	if err != nil {
+		return ServiceDetail{}, err
+	}
+	return s.detail(e), nil
+}
+
+// Services lists the services.
+func (h *Host) Services() ([]ServiceInfo, error) { return h.cat.infos() }
+
+// AddService adds or replaces a service of the owner's.
+func (h *Host) AddService(ctx context.Context, name string, data []byte) (ServiceInfo, error) {
+	e, err := h.cat.add(name, data)
+	if err != nil {
+		return ServiceInfo{}, err
+	}
+	h.routes.Forget(e.ID)
+	return h.cat.info(e), h.recordService(ctx, "service.add", e.ID, e.Base.String())
+}
+
+// ServiceChange is what `services set` changes; nil leaves a setting alone.
+type ServiceChange struct {
+	Reset          bool              `json:"reset,omitempty"` // first, take back what was set
+	BaseURL        *string           `json:"base_url,omitempty"`
+	CAPEM          *string           `json:"ca_pem,omitempty"`
+	AllowAddresses []netip.AddrPort  `json:"allow_addresses,omitempty"` // added to those there are
+	Prices         map[string]string `json:"prices,omitempty"`          // IN/OUT by model, added
+}
+
+// SetService changes where a service is reached, and what it costs.
+func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceChange) (ServiceInfo, error) {
+	prices := map[string]catalog.Price{}
+	for model, text := range c.Prices {
+		p, err := catalog.ParsePrice(text)
+		if err != nil {
+			return ServiceInfo{}, err
+		}
+		prices[model] = p
+	}
+	e, err := h.cat.set(id, func(s *catalog.Settings) {
+		if c.Reset {
+			*s = catalog.Settings{}
+		}
+		if c.BaseURL != nil {
+			s.BaseURL = *c.BaseURL
+		}
+		if c.CAPEM != nil {
+			s.CAPEM = *c.CAPEM
+		}
+		for _, a := range c.AllowAddresses {
+			if !slices.Contains(s.AllowAddresses, a) {
+				s.AllowAddresses = append(slices.Clone(s.AllowAddresses), a)
+			}
+		}
+		all := map[string]catalog.Price{}
+		for model, p := range s.Prices {
+			all[model] = p
+		}
+		for model, p := range prices {
+			all[model] = p
+		}
+		if s.Prices = nil; len(all) > 0 {
+			s.Prices = all
+		}
+	})
+	if err != nil {
+		return ServiceInfo{}, err
+	}
+	h.routes.Forget(id)
+	return h.cat.info(e), h.recordService(ctx, "service.set", id, e.Base.String())
+}
+
+// RemoveService takes back an added service and the settings of any.
+func (h *Host) RemoveService(ctx context.Context, id agentkeys.Service) error {
+	if err := h.cat.remove(id); err != nil {
+		return err
+	}
+	h.routes.Forget(id)
+	return h.recordService(ctx, "service.reset", id, "")
+}
+
+func (h *Host) recordService(ctx context.Context, op string, id agentkeys.Service, subject string) error {
+	return h.audit.Record(ctx, grant.Event{
+		Time: h.now().UTC(), Op: op, Actor: h.master, Svc: id, Subject: subject, Decision: grant.Done,
+	})
+}
+
+func (s *services) infos() ([]ServiceInfo, error) {
+	out := []ServiceInfo{}
+	for _, id := range s.ids() {
+		e, err := s.entry(id)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s.info(e))
+	}
+	return out, nil
+}
+
+func (s *services) info(e *catalog.Entry) ServiceInfo {
+	i := ServiceInfo{
+		ID: e.ID, Name: e.Name, Summary: e.Summary, BaseURL: e.Base.String(),
+		VerifyState: e.Verify.Path.State.String(), Spend: string(e.Usage.Pricing), Origin: s.origin(e.ID),
+	}
+	if method, u, _, ok := e.VerifyRequest(); ok {
+		i.VerifyState = method + " " + u.Path
+		if rest, inside := strings.CutPrefix(u.String(), e.Base.String()); inside {
+			i.VerifyState = method + " " + rest
+		}
+	}
+	return i
+}
+
+func (s *services) origin(id agentkeys.Service) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	origin := "catalogue"
+	if s.added[id] != nil {
+		origin = "added"
+	}
+	if _, ok := s.settings[id]; ok {
+		origin += ", changed"
+	}
+	return origin
+}
+
+func (s *services) detail(e *catalog.Entry) ServiceDetail {
+	d := ServiceDetail{
+		ServiceInfo: s.info(e), KeyVariables: e.Env.Key, URLVariables: []string{URLVariable(e.ID)},
+		KeyPattern: e.Key.Patterns.State.String(), Allow: texts(e.Allow), Shut: texts(e.Shut),
+		Terms: "address unknown", Docs: "unknown", LiveTested: e.LiveTested, Settings: []string{},
+	}
+	for _, p := range e.Inject {
+		if p.Header != "" {
+			d.Inject = append(d.Inject, "header "+p.Header+": "+p.Prefix+"KEY")
+		} else {
+			d.Inject = append(d.Inject, "query ?"+p.Query+"=KEY")
+		}
+	}
+	bases, _ := e.Env.Base.Get()
+	for _, b := range bases {
+		d.URLVariables = append(d.URLVariables, b.Name)
+	}
+	if ps, ok := e.Key.Patterns.Get(); ok {
+		var all []string
+		for _, p := range ps {
+			all = append(all, p.Match)
+		}
+		d.KeyPattern = strings.Join(all, " or ")
+	}
+	for _, door := range catalog.Doors() {
+		f := e.Doors[door]
+		if f.State == catalog.DoorUnknown {
+			continue
+		}
+		text := fmt.Sprintf("%s: %s", door, f.Fact)
+		if f.State == catalog.DoorUnsupported {
+			text = fmt.Sprintf("%s: not supported: %s", door, f.Fact)
+		}
+		if len(f.Needs) > 0 {
+			text += " (needs " + strings.Join(f.Needs, ", ") + ")"
+		}
+		d.Doors = append(d.Doors, text)
+	}
+	if u, ok := e.Terms.URL.Get(); ok {
+		d.Terms = u.String()
+	}
+	if e.Terms.Review.Done {
+		d.Terms += ", reviewed " + e.Terms.Review.Date
+	} else {
+		d.Terms += ", not reviewed: no sign-up by program"
+	}
+	if e.Docs != nil {
+		d.Docs = e.Docs.String()
+	}
+	o := e.Owner
+	if o.BaseURL != "" {
+		d.Settings = append(d.Settings, "base URL "+o.BaseURL)
+	}
+	if o.CAPEM != "" {
+		d.Settings = append(d.Settings, "certificates of its own")
+	}
+	for _, a := range o.AllowAddresses {
+		d.Settings = append(d.Settings, "allowed address "+a.String())
+	}
+	for model, p := range o.Prices {
+		d.Settings = append(d.Settings, fmt.Sprintf("price of %s: %s", model, p))
+	}
+	slices.Sort(d.Settings)
+	return d
+}
+
+func texts(rules []grant.Rule) []string {
+	out := make([]string, len(rules))
+	for i, r := range rules {
+		out[i] = r.String()
+	}
+	return out
+}
