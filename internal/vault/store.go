@@ -119,13 +119,15 @@ func (v *Vault) Delete(ctx context.Context, p grant.Permit) error {
 }
 
 func (v *Vault) tryDelete(ctx context.Context, k Key) (done bool, err error) {
+	// The mark first: it must not count a store that ends between the two
+	// reads, which this call does not delete.
+	m, err := v.marks.Get(ctx, k)
+	if err != nil {
+		return false, err
+	}
 	sealed, version, err := v.blobs.Get(ctx, k)
 	absent := errors.Is(err, ErrNotFound)
 	if err != nil && !absent && !errors.Is(err, ErrSize) {
-		return false, err
-	}
-	m, err := v.marks.Get(ctx, k)
-	if err != nil {
 		return false, err
 	}
 	revision := m.Revision
