@@ -1,0 +1,151 @@
+package inject
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+)
+
+var (
+	identity    = []string{"identity"}
+	noUserAgent = []string{} // present and empty: net/http then adds none
+)
+
+// outgoing is what goes to the upstream, allocated in one piece. The transport
+// may hold on to it after the answer.
+type outgoing struct {
+	url  url.URL
+	body agentBody
+}
+
+// request makes the upstream's request of the agent's. header is what sift
+// made of the agent's, and is taken over. Everything that says where the
+// request goes and who it is from comes from the route.
+func (c *compiled) request(r *http.Request, t target, header http.Header, query string, l *lent, o *outgoing) *http.Request {
+	for name, values := range c.constant {
+		if _, ok := header[name]; !ok {
+			header[name] = values
+		}
+	}
+	if _, ok := header["User-Agent"]; !ok {
+		header["User-Agent"] = noUserAgent
+	}
+	header["Accept-Encoding"] = identity
+	for i, p := range l.route.Place {
+		if values := l.headers[i]; values != nil {
+			header[http.CanonicalHeaderKey(p.Header)] = values
+		}
+	}
+	if l.query != "" {
+		if query != "" {
+			query += "&"
+		}
+		query += l.query
+	}
+	path := c.path + t.path
+	// RawPath beside Path: the path is sent as it is, brackets included.
+	o.url = url.URL{Scheme: c.scheme, Host: c.host, Path: path, RawPath: path, RawQuery: query}
+
+	out := r.WithContext(r.Context())
+	out.URL, out.Host, out.Header, out.RequestURI = &o.url, c.host, header, ""
+	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
+	out.Close, out.Trailer, out.TransferEncoding = false, nil, nil
+	out.Form, out.PostForm, out.MultipartForm, out.TLS, out.RemoteAddr = nil, nil, nil, nil, ""
+	if r.ContentLength == 0 {
+		out.Body = nil // the transport may then try a dead connection's request again
+	} else {
+		out.Body = &o.body
+	}
+	return out
+}
+
+var (
+	errBodyTooLarge = errors.New("request body too large")
+	errBodyClosed   = errors.New("request body read after its end")
+)
+
+// agentBody is the agent's request body as the transport reads it. The
+// transport closes a body where it fails to connect, which on a server's body
+// waits for the rest of it, and reads on after the answer has come, which on a
+// server's body is a fault after the handler has returned: so closing is left
+// to the server, and reading ends with the handler.
+type agentBody struct {
+	src   io.ReadCloser
+	left  int64 // that may still be read
+	conn  deadlines
+	stall time.Duration // how long the agent may send nothing
+
+	mu      sync.Mutex
+	closed  bool
+	reading bool
+	err     error     // other than io.EOF: why the body ended
+	renewed time.Time // when the deadline was set last
+	done    bool      // the server has seen the end, and watches for a disconnect
+}
+
+func (b *agentBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return 0, errBodyClosed
+	}
+	// After its end the server has cleared the deadline for good.
+	if !b.done {
+		if now := time.Now(); now.Sub(b.renewed) > b.stall/4 {
+			b.renewed = now
+			_ = b.conn.SetReadDeadline(now.Add(b.stall))
+		}
+	}
+	b.reading = true
+	b.mu.Unlock()
+
+	n, err := b.src.Read(p)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading = false
+	if b.left -= int64(n); b.left < 0 {
+		n, err = 0, errBodyTooLarge
+	}
+	if err != nil {
+		b.done = true
+		if err != io.EOF {
+			b.err = err
+		}
+	}
+	return n, err
+}
+
+// Close does nothing: see agentBody.
+func (b *agentBody) Close() error { return nil }
+
+// finish ends reading, before the handler returns.
+func (b *agentBody) finish() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.reading {
+		// The server will wait for this read, which may be for an agent
+		// that sends nothing.
+		_ = b.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// fault says why the body broke off, if it did.
+func (b *agentBody) fault() *problem {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.err == nil || errors.Is(b.err, errBodyClosed):
+		return nil
+	case errors.Is(b.err, errBodyTooLarge):
+		return fault(codeTooLarge, "the body is longer than AgentKeys forwards")
+	case errors.Is(b.err, os.ErrDeadlineExceeded):
+		return fault(codeRequestBroken, "the body stopped coming")
+	}
+	return fault(codeRequestBroken, "the body broke off")
+}
