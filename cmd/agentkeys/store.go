@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -56,8 +57,10 @@ the agents it is lent to.`,
 			}
 			return a.print(res, func() {
 				switch res.Verdict {
-				case local.Good:
+				case catalog.Good:
 					fmt.Fprintf(a.stdout, "%s: stored, and the service says the key is good (revision %d)\n", svc, res.Revision)
+				case catalog.Limited:
+					fmt.Fprintf(a.stdout, "%s: stored; the key is good, but: %s (revision %d)\n", svc, res.Detail, res.Revision)
 				default:
 					fmt.Fprintf(a.stdout, "%s: stored, NOT verified: %s (revision %d)\n", svc, res.Detail, res.Revision)
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/litentry/agentkeys/internal/audit"
 	"github.com/litentry/agentkeys/internal/broker"
 	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -75,14 +76,24 @@ var outcomes = []struct {
 	{broker.ErrUnknownGrant, CodeNotFound, http.StatusNotFound, "list the grants with 'agentkeys grants'"},
 	{broker.ErrCorrupt, CodeCorrupt, http.StatusInternalServerError, "run 'agentkeys doctor'"},
 	{vault.ErrNotFound, CodeNotFound, http.StatusNotFound, "store it first with 'agentkeys store SERVICE'"},
+	{vault.ErrMissing, CodeCorrupt, http.StatusInternalServerError, "somebody removed it from the store: restore a backup, or store the key anew"},
 	{vault.ErrRollback, CodeCorrupt, http.StatusInternalServerError, "an older copy of the credential was put back: restore the newest backup, or store the key anew"},
 	{vault.ErrConflict, CodeConflict, http.StatusConflict, "somebody else changed it at the same time: try again"},
-	{vault.ErrCorrupt, CodeCorrupt, http.StatusInternalServerError, "the stored credential is damaged: restore a backup, or store the key anew"},
+	{envelope.ErrCommitment, CodeCorrupt, http.StatusInternalServerError, damaged},
+	{envelope.ErrDecrypt, CodeCorrupt, http.StatusInternalServerError, damaged},
+	{envelope.ErrTruncated, CodeCorrupt, http.StatusInternalServerError, damaged},
+	{envelope.ErrVersion, CodeCorrupt, http.StatusInternalServerError, damaged},
+	{envelope.ErrRecord, CodeCorrupt, http.StatusInternalServerError, damaged},
+	{envelope.ErrTooLarge, CodeCorrupt, http.StatusInternalServerError, damaged},
+	{vault.ErrSize, CodeCorrupt, http.StatusInternalServerError, damaged},
+	{vault.ErrMark, CodeCorrupt, http.StatusInternalServerError, "remove the damaged mark it names below the 'marks' directory: the next read then counts as the first one on a new device"},
 	{signer.ErrUnknownEpoch, CodeCorrupt, http.StatusInternalServerError, "it was sealed with a root that has been retired: store the key anew"},
 	{audit.ErrStopped, CodeDisk, http.StatusServiceUnavailable, "the audit log could not be written, so nothing is lent: see 'agentkeys logs', mend the disk, then run 'agentkeys down' and 'agentkeys up'"},
 	{ErrRequest, CodeRequest, http.StatusBadRequest, ""},
 	{fs.ErrPermission, CodeDisk, http.StatusInternalServerError, "give yourself access to the file it names"},
 }
+
+const damaged = "the stored credential is damaged: restore a backup, or store the key anew"
 
 // describe turns an error into what the caller sees. An unforeseen one is
 // logged whole and shown as it is: errors below never carry a secret.

@@ -263,7 +263,7 @@ func (s *Server) tailAudit(r *http.Request) (any, error) {
 	return stream(func(w http.ResponseWriter, flush func()) error {
 		w.Header().Set("Content-Type", "application/jsonl")
 		enc := json.NewEncoder(w)
-		err := s.host.TailAudit(r.Context(), n, follow, func(i int64, raw []byte) error {
+		err := s.host.TailAudit(r.Context(), n, follow, func(i int64, raw json.RawMessage) error {
 			if err := enc.Encode(LogLine{i, raw}); err != nil {
 				return err
 			}

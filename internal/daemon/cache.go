@@ -20,8 +20,9 @@ type Vault interface {
 // for a while. A credential is cleared from memory when nobody uses it and it
 // is idle, forgotten or replaced; a request that is under way keeps its own.
 type cache struct {
-	vault Vault
-	idle  time.Duration
+	vault  Vault
+	idle   time.Duration
+	forget func(secret.Value) // called before a value is cleared
 
 	mu      sync.Mutex
 	entries map[cacheKey]*entry
@@ -43,8 +44,8 @@ type entry struct {
 	gone  bool // no longer in entries: clear at the last release
 }
 
-func newCache(v Vault, idle time.Duration) *cache {
-	return &cache{vault: v, idle: idle, entries: map[cacheKey]*entry{}, lent: map[grant.Permit]*entry{}}
+func newCache(v Vault, idle time.Duration, forget func(secret.Value)) *cache {
+	return &cache{vault: v, idle: idle, forget: forget, entries: map[cacheKey]*entry{}, lent: map[grant.Permit]*entry{}}
 }
 
 // get returns the credential a permit is for. The caller releases the permit
@@ -102,8 +103,8 @@ func (c *cache) release(p grant.Permit, now time.Time) {
 	c.clearUnused(e)
 }
 
-// forget drops a credential, so that the next use reads the vault again.
-func (c *cache) forget(w agentkeys.Wallet, s agentkeys.Service) {
+// remove drops a credential, so that the next use reads the vault again.
+func (c *cache) remove(w agentkeys.Wallet, s agentkeys.Service) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.entries[cacheKey{w, s}]; e != nil {
@@ -136,6 +137,7 @@ func (c *cache) clearUnused(e *entry) {
 	}
 	select {
 	case <-e.ready:
+		c.forget(e.value)
 		e.value.Clear()
 	default: // still loading; load drops or fills it, and a waiter has a ref
 	}

@@ -66,11 +66,11 @@ func New(o Options) *Daemon {
 	ctx, stop := context.WithCancel(context.Background())
 	d := &Daemon{
 		opts:    o,
-		cache:   newCache(o.Vault, o.Idle),
 		sockets: map[agentkeys.Agent]*http.Server{},
 		stop:    stop,
 	}
-	d.proxy = inject.New((*backend)(d), inject.Options{Log: o.Log, Now: o.Now})
+	d.proxy = inject.New((*backend)(d), inject.Options{Logger: o.Log})
+	d.cache = newCache(o.Vault, o.Idle, d.proxy.Forget)
 	d.wg.Go(func() { d.sweep(ctx) })
 	return d
 }
@@ -96,7 +96,11 @@ func (d *Daemon) ListenLoopback(port int) (net.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := inject.NewServer(d.proxy.OnLoopback(ln.Addr()))
+	hosts, err := inject.LoopbackHosts(ln.Addr())
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	srv := inject.NewServer(d.proxy.For(hosts))
 	d.serve(srv, ln)
 	d.mu.Lock()
 	d.servers = append(d.servers, srv)
@@ -117,7 +121,7 @@ func (d *Daemon) ListenAgent(c inject.Caller) error {
 	if err != nil {
 		return err
 	}
-	srv := inject.NewServer(d.proxy.OnSocket())
+	srv := inject.NewServer(d.proxy.For(inject.SocketHosts()))
 	srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return withCaller(ctx, c, conn)
 	}
@@ -152,7 +156,7 @@ func (d *Daemon) serve(srv *http.Server, ln net.Listener) {
 
 // Forget drops a credential from memory, after it was stored anew, revoked or
 // deleted.
-func (d *Daemon) Forget(w agentkeys.Wallet, s agentkeys.Service) { d.cache.forget(w, s) }
+func (d *Daemon) Forget(w agentkeys.Wallet, s agentkeys.Service) { d.cache.remove(w, s) }
 
 // Cached is the number of opened credentials in memory.
 func (d *Daemon) Cached() int { return d.cache.len() }

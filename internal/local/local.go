@@ -259,7 +259,7 @@ func (h *Host) openVault() error {
 	if err != nil {
 		return err
 	}
-	marks, err := vault.OpenMarks(h.paths.Marks())
+	marks, err := dirblob.OpenMarks(h.paths.Marks())
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/catalog"
-	"github.com/litentry/agentkeys/internal/inject"
+	"github.com/litentry/agentkeys/internal/netguard"
 	"github.com/litentry/agentkeys/internal/secret"
 )
 
@@ -61,7 +61,10 @@ func (h *Host) verify(ctx context.Context, e *catalog.Entry, v secret.Value) (ca
 	if err != nil {
 		// Not the error itself: that of a request with a key in its query
 		// would show the key.
-		return catalog.Unclear, fmt.Sprintf("%s could not be reached (%s)", u.Host, inject.Cause(err)), nil
+		if errors.Is(err, netguard.ErrForbiddenAddress) {
+			return catalog.Unclear, fmt.Sprintf("%s has an address that is not public and not allowed", u.Host), nil
+		}
+		return catalog.Unclear, u.Host + " could not be reached", nil
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))

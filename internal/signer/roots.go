@@ -174,3 +174,23 @@ func (r Roots) MarshalYAML() (any, error) { return nil, secret.ErrMarshal }
 
 // GobEncode fails with secret.ErrMarshal.
 func (r Roots) GobEncode() ([]byte, error) { return nil, secret.ErrMarshal }
+
+// EncodeRoots returns roots in the form of the roots file's plaintext, to hand
+// them to another process over a pipe. Whoever gets it clears it.
+func EncodeRoots(r Roots) (secret.Value, error) {
+	b, err := formatRoots(r)
+	return secret.New(b), err
+}
+
+// DecodeRoots reads what EncodeRoots wrote, or fails with ErrCorrupt. It does
+// not clear v.
+func DecodeRoots(v secret.Value) (Roots, error) { return parseRoots(v.Expose()) }
+
+// Epochs is the number of sealing roots there are: more than one while a
+// rotation is under way.
+func (r Roots) Epochs() int {
+	if r.isZero() {
+		return 0
+	}
+	return len(r.box.sealing)
+}
