@@ -1,10 +1,11 @@
 // Package agentkeys holds the nouns that every part of AgentKeys shares:
-// wallets, agents, services and message ids, with how each is parsed and
-// printed. It depends on the standard library only.
+// wallets, agents and services, with how each is parsed and printed. It
+// depends on the standard library only.
 //
 // A noun can be made only by its parser (or from raw bytes), so holding one is
 // proof that it is well formed. The zero value of each is invalid, prints as
-// the empty string and names nothing.
+// the empty string and names nothing; its parser refuses the empty string, so
+// in JSON a field that may be zero is tagged omitzero.
 package agentkeys
 
 import (
