@@ -172,6 +172,18 @@ func TestDeleteSeesTheRevision(t *testing.T) {
 	wantSecret(t, w.vault(), "x")
 }
 
+// TestStoreContinues: a device that knows nothing counts on from what is there.
+func TestStoreContinues(t *testing.T) {
+	w := newWorld()
+	for i := range 5 {
+		store(t, w.vault(), name(i))
+	}
+	if rev := store(t, w.newDevice(), "x"); rev != 6 {
+		t.Errorf("revision %d", rev)
+	}
+	wantSecret(t, w.vault(), "x")
+}
+
 // TestDeleteWithoutKey: revoking must work when the signer has no key for it.
 func TestDeleteWithoutKey(t *testing.T) {
 	w := newWorld()

@@ -34,7 +34,7 @@ func TestKey(t *testing.T) {
 func TestParseKeyRefuses(t *testing.T) {
 	w := alice.String()
 	for _, s := range []string{
-		"", "bots/", "/bots/" + w + "/credentials/a.enc", "bots/" + w + "/credentials/.enc", "bots/" + w + "/credentials/a",
+		"", "bots/", w + "/credentials/a.enc", "/bots/" + w + "/credentials/a.enc", "bots/" + w + "/credentials/.enc", "bots/" + w + "/credentials/a",
 		"bots/" + w + "/credentials/a.ENC", "bots/" + w + "/credentials/..enc", "bots/" + w + "/credentials/../x.enc",
 		"bots/" + w + "/credentials/a/b.enc", "bots/" + w + "/credentials//a.enc", "bots/" + w + "/credentials/a.enc/",
 		"bots/" + w + "/credentials/a.enc.enc", "bots/" + w + "/credentials/A.enc", "bots/" + w + "/inbound/a.enc",

@@ -170,11 +170,11 @@ func TestEveryStep(t *testing.T) {
 					}
 					cases++
 					what := name(op.name, " on ", begin.name, ", step ", at, ": ", fault)
-					if (fault == vaulttest.Fail || fault == vaulttest.Kill) && err == nil && op.writes != keep && !recoverable(w, op.writes) {
-						t.Errorf("%s: acknowledged", what)
-					}
 					if err == nil && op.writes != keep {
 						acknowledged(t, w, what)
+					}
+					if (fault == vaulttest.Fail || fault == vaulttest.Kill) && err == nil && op.writes != keep && !recoverable(w, op.writes) {
+						t.Errorf("%s: acknowledged", what)
 					}
 					settled(t, w, what, op.after(begin.has, err))
 				}
