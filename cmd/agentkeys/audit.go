@@ -193,6 +193,13 @@ this disk.`,
 				}
 				opts.Known = append(opts.Known, at)
 			}
+			if own {
+				// So that the newest entries are covered. Without a process
+				// there are none to wait for.
+				ctx, cancel := shortContext()
+				_, _ = control.NewClient(p.Control()).Checkpoint(ctx)
+				cancel()
+			}
 			began, told := time.Now(), false
 			opts.Progress = func(done, total int64) {
 				if time.Since(began) > time.Second && !a.json {

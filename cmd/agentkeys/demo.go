@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/testsrv"
 )
 
@@ -115,8 +116,13 @@ func (s *story) tell(srv *testsrv.Server, ca, key, wrong string) error {
 			return s.run("The agent at work. Look at what it holds, and at what it is refused.", "", 0, agent...)
 		},
 		func() error { return s.run("What that cost, by the service's own account.", "", 0, "grants") },
-		func() error { return s.run("You take the grant back.", "", 0, "revoke", "coder", "openrouter") },
-		func() error { return s.run("The same agent again.", "", 1, agent...) },
+		s.remember,
+		func() error {
+			return s.run("You take the grant back, while the agent still holds its placeholder.", "", 0, "revoke", "coder", "openrouter")
+		},
+		func() error {
+			return s.run("The same agent again, in the environment it had.", "", 0, "demo", "agent")
+		},
 		func() error {
 			return s.run("Every decision was on record before anything was released.", "", 0, "audit", "tail", "-n", "8")
 		},
@@ -186,9 +192,30 @@ func (s *story) run(why, stdin string, want int, args ...string) error {
 	return nil
 }
 
+// remember puts what the agent was given into the environment of the commands
+// that follow, as in a shell that had it from `agentkeys env`.
+func (s *story) remember() error {
+	cmd := exec.CommandContext(s.ctx, s.exe, "env", "--as", "coder", "--json")
+	cmd.Env = s.env
+	out, err := cmd.Output()
+	if err != nil {
+		return err
+	}
+	var env local.Env
+	if err := json.Unmarshal(out, &env); err != nil {
+		return err
+	}
+	for _, name := range env.Unset {
+		s.env = append(s.env, name+"=")
+	}
+	for _, v := range env.Set {
+		s.env = append(s.env, v.Name+"="+v.Value)
+	}
+	return nil
+}
+
 // forge changes one byte in a copy of the log and has it verified.
 func (s *story) forge() error {
-	s.say("Somebody with access to the disk rewrites one entry, in a copy of it:")
 	from, to := filepath.Join(s.home, "data", "log"), filepath.Join(s.home, "forged")
 	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
 		return err
@@ -212,8 +239,7 @@ func (s *story) forge() error {
 	if err != nil || !changed {
 		return errors.Join(err, errors.New("the demo went wrong: no denial is on record"))
 	}
-	s.step--
-	return s.run("The checker names it.", "", exitCorrupt, "audit", "verify", "--dir", to)
+	return s.run("Somebody with access to the disk rewrites one entry, in a copy of the log. The checker names it.", "", exitCorrupt, "audit", "verify", "--dir", to)
 }
 
 // search looks for the key wherever the demo left anything.
@@ -288,7 +314,7 @@ func (a *app) demoAgentCmd() *cobra.Command {
 				return exitStatus(1)
 			}
 			fmt.Fprintf(a.stdout, "agent: OPENROUTER_API_KEY=%s… is a placeholder\n", key[:min(len(key), 24)])
-			fmt.Fprintf(a.stdout, "agent: OPENAI_API_KEY=%q, though your shell has one\n", a.getenv("OPENAI_API_KEY"))
+			fmt.Fprintf(a.stdout, "agent: OPENAI_API_KEY=%q: what your shell holds did not come along\n", a.getenv("OPENAI_API_KEY"))
 			ask := func(method, path, body string) error {
 				return a.demoAsk(cmd.Context(), method, url+path, key, body)
 			}

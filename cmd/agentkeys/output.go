@@ -65,16 +65,18 @@ func ago(t, now time.Time) string {
 	return fmt.Sprintf(form, span(d))
 }
 
+// span rounds to the nearest unit.
 func span(d time.Duration) string {
+	const day = 24 * time.Hour
 	switch {
 	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
+		return fmt.Sprintf("%ds", d.Round(time.Second)/time.Second)
 	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d.Hours()))
+		return fmt.Sprintf("%dm", d.Round(time.Minute)/time.Minute)
+	case d < 2*day:
+		return fmt.Sprintf("%dh", d.Round(time.Hour)/time.Hour)
 	}
-	return fmt.Sprintf("%dd", int(d.Hours()/24))
+	return fmt.Sprintf("%dd", d.Round(day)/day)
 }
 
 func join[T fmt.Stringer](list []T, sep string) string {

@@ -22,7 +22,7 @@ import (
 )
 
 // ErrDown says that no process serves the socket.
-var ErrDown = errors.New("agentkeys is not running")
+var ErrDown = errors.New("the background process is not running")
 
 // Client talks to a Server. It is safe for concurrent use.
 type Client struct{ http *http.Client }

@@ -10,6 +10,10 @@ import (
 // TailAudit calls f with the last n entries and, with follow, with those that
 // come until ctx ends.
 func (h *Host) TailAudit(ctx context.Context, n int, follow bool, f func(index int64, raw json.RawMessage) error) error {
+	// What is queued counts: a person who looks expects what just happened.
+	if _, err := h.audit.Checkpoint(ctx); err != nil {
+		return err
+	}
 	entries, err := h.audit.Tail(n)
 	if err != nil {
 		return err
