@@ -124,7 +124,7 @@ func (s *story) tell(srv *testsrv.Server, ca, key, wrong string) error {
 			return s.run("The same agent again, in the environment it had.", "", 0, "demo", "agent")
 		},
 		func() error {
-			return s.run("Every decision was on record before anything was released.", "", 0, "audit", "tail", "-n", "8")
+			return s.run("Every decision was on record before anything was released.", "", 0, "audit", "tail", "-n", "16")
 		},
 		func() error {
 			return s.run("And the record is whole.", "", 0, "audit", "verify")

@@ -59,10 +59,14 @@ placeholder; a proxy on loopback puts the key into its requests.`,
 func wrapArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usage(c, err)
+			err := check(c, args)
+			switch {
+			case err == nil:
+				return nil
+			case c.HasSubCommands() && len(args) > 0:
+				return usage(c, err) // an unknown command, and what may have been meant
 			}
-			return nil
+			return usage(c, fmt.Errorf("write it as: %s", c.UseLine()))
 		}
 	}
 	for _, sub := range c.Commands() {

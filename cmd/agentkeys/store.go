@@ -11,6 +11,7 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -38,11 +39,16 @@ the agents it is lent to.`,
 				return failWith(exitUsage, "usage", fmt.Errorf("the service: %w", err),
 					"give the service's name; the key itself is asked for, never an argument")
 			}
-			client, err := a.client()
+			p, err := a.paths()
 			if err != nil {
 				return err
 			}
-			// Before anything is pasted: is there somebody to take it?
+			// Before anything is pasted: is there such a service, and somebody
+			// to take the key?
+			if _, err := local.ReadService(p, svc); err != nil {
+				return classifyService(err)
+			}
+			client := control.NewClient(p.Control())
 			if _, err := client.Status(cmd.Context()); err != nil {
 				return err
 			}

@@ -160,7 +160,7 @@ func (s *services) info(e *catalog.Entry) ServiceInfo {
 		VerifyState: e.Verify.Path.State.String(), Spend: string(e.Usage.Pricing), Origin: s.origin(e.ID),
 	}
 	if method, u, _, ok := e.VerifyRequest(); ok {
-		i.VerifyState = method + " " + u.Path
+		i.VerifyState = method + " " + u.String()
 		if rest, inside := strings.CutPrefix(u.String(), e.Base.String()); inside {
 			i.VerifyState = method + " " + rest
 		}
