@@ -83,10 +83,12 @@ func (c *cache) load(ctx context.Context, e *entry, p grant.Permit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e.value, e.err = rec.Secret, err
+	close(e.ready)
 	if err != nil {
 		c.drop(e)
 	}
-	close(e.ready)
+	// Whoever waited may have given up, and the credential been forgotten.
+	c.clearUnused(e)
 }
 
 // release ends the use that p permitted. A permit not lent is ignored.
@@ -139,7 +141,7 @@ func (c *cache) clearUnused(e *entry) {
 	case <-e.ready:
 		c.forget(e.value)
 		e.value.Clear()
-	default: // still loading; load drops or fills it, and a waiter has a ref
+	default: // still loading: load clears it, or the last to wait for it
 	}
 }
 
