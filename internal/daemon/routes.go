@@ -20,6 +20,7 @@ type Routes struct {
 
 	mu     sync.RWMutex
 	routes map[agentkeys.Service]*inject.Route
+	forgot int64 // how often: what was looked up before may be out of date
 }
 
 // NewRoutes makes a table over a lookup of entries as their owner has set
@@ -30,29 +31,42 @@ func NewRoutes(lookup func(agentkeys.Service) (*catalog.Entry, error)) *Routes {
 
 // Route returns the route of a service, or inject.ErrUnknownService.
 func (t *Routes) Route(s agentkeys.Service) (*inject.Route, error) {
-	t.mu.RLock()
-	r := t.routes[s]
-	t.mu.RUnlock()
-	if r != nil {
-		return r, nil
+	for {
+		t.mu.RLock()
+		r, forgot := t.routes[s], t.forgot
+		t.mu.RUnlock()
+		if r != nil {
+			return r, nil
+		}
+		e, err := t.lookup(s)
+		if errors.Is(err, catalog.ErrUnknown) {
+			return nil, fmt.Errorf("%w: %w", inject.ErrUnknownService, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if r, err = compile(e); err != nil {
+			return nil, err
+		}
+		if r = t.keep(s, r, forgot); r != nil {
+			return r, nil
+		}
 	}
-	e, err := t.lookup(s)
-	if errors.Is(err, catalog.ErrUnknown) {
-		return nil, fmt.Errorf("%w: %w", inject.ErrUnknownService, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if r, err = compile(e); err != nil {
-		return nil, err
-	}
+}
+
+// keep puts r into the table unless another is there, and returns which is.
+// It returns nil if the entry that r was made of may have changed since.
+func (t *Routes) keep(s agentkeys.Service, r *inject.Route, forgot int64) *inject.Route {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if first := t.routes[s]; first != nil {
-		return first, nil
+		return first
+	}
+	if t.forgot != forgot {
+		return nil
 	}
 	t.routes[s] = r
-	return r, nil
+	return r
 }
 
 // Forget drops a route, so that the next request compiles it anew. Requests
@@ -61,6 +75,7 @@ func (t *Routes) Forget(s agentkeys.Service) {
 	t.mu.Lock()
 	r := t.routes[s]
 	delete(t.routes, s)
+	t.forgot++
 	t.mu.Unlock()
 	closeIdle(r)
 }
