@@ -40,7 +40,7 @@ lint: vet ## vet and staticcheck, pinned in tools/go.mod
 	GOOS=darwin CGO_ENABLED=0 go vet ./cmd/agentkeys
 
 bench: setup ## one table of ratios, measured side by side
-	go run ./internal/bench
+	go run ./e2e/bench
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME each
