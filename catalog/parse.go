@@ -1,7 +1,7 @@
 package catalog
 
 import (
-	"net/http"
+	"net/textproto"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -90,7 +90,7 @@ func (d *document) header(n *yaml.Node) string {
 			d.fail(n, "the name of a header is wanted here")
 		}
 	}
-	return http.CanonicalHeaderKey(s)
+	return textproto.CanonicalMIMEHeaderKey(s)
 }
 
 // query reads a query parameter's name.
