@@ -30,6 +30,9 @@ interrupted at any point: run it again and it goes on where it stopped.`,
 			if _, err := client.Status(ctx); err != nil {
 				return err
 			}
+			if !exists(p.Roots()) {
+				return rootsMissing(p)
+			}
 			// One rotation at a time: two would each add a root of their own.
 			free, err := durable.Lock(p.Roots() + ".lock")
 			if errors.Is(err, durable.ErrLocked) {

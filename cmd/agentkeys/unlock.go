@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"time"
 
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/keychain"
@@ -33,41 +33,95 @@ const (
 
 // unlock opens the roots, making them at the first run.
 func (a *app) unlock(ctx context.Context, p local.Paths, passphraseFile string) (signer.Roots, error) {
+	if !exists(p.Roots()) {
+		return a.begin(ctx, p, passphraseFile)
+	}
 	key, err := a.fileKey(ctx, p, passphraseFile)
 	if err != nil {
 		return signer.Roots{}, err
 	}
 	defer key.Clear()
 	roots, err := signer.OpenFile(p.Roots(), key)
-	if errors.Is(err, fs.ErrNotExist) {
-		roots = signer.NewRoots()
-		err = signer.CreateFile(p.Roots(), roots, key)
-		if errors.Is(err, fs.ErrExist) {
-			// Another first start was quicker: its roots are the ones.
-			roots.Clear()
-			roots, err = signer.OpenFile(p.Roots(), key)
-		}
-	}
 	return roots, explainOrNil(err)
 }
 
-// fileKey finds or asks for what opens the roots file.
-func (a *app) fileKey(ctx context.Context, p local.Paths, passphraseFile string) (signer.FileKey, error) {
-	if passphraseFile == "" {
-		passphraseFile = a.getenv("AGENTKEYS_PASSPHRASE_FILE")
+// begin makes the roots. Nothing is written before all has been asked for.
+func (a *app) begin(ctx context.Context, p local.Paths, passphraseFile string) (signer.Roots, error) {
+	if exists(p.LogKey()) {
+		// New roots would orphan everything that the lost ones have sealed.
+		return signer.Roots{}, rootsMissing(p)
+	}
+	c, err := a.chooseKeeper(passphraseFile)
+	if err != nil {
+		return signer.Roots{}, err
+	}
+	var key signer.FileKey
+	defer func() { key.Clear() }()
+	if c.Keeper == keeperPassphrase {
+		if key, err = a.passphraseKey(ctx, passphraseFile, true); err != nil {
+			return signer.Roots{}, err
+		}
 	}
 	if err := durable.MkdirAll(p.Data); err != nil {
-		return signer.FileKey{}, err
+		return signer.Roots{}, explain(err)
 	}
+	// One first start at a time: of two, each would make a keychain entry, and
+	// the later one would be remembered for the roots of the earlier.
+	free, err := lockRoots(ctx, p)
+	if err != nil {
+		return signer.Roots{}, err
+	}
+	defer free()
+	if exists(p.Roots()) {
+		if c.Keeper == keeperKeychain {
+			if key, err = a.fileKey(ctx, p, passphraseFile); err != nil {
+				return signer.Roots{}, err
+			}
+		}
+		roots, err := signer.OpenFile(p.Roots(), key)
+		return roots, explainOrNil(err)
+	}
+	if c.Keeper == keeperKeychain {
+		if key, err = a.keychainKey(ctx, &c); err != nil {
+			return signer.Roots{}, err
+		}
+	}
+	data, err := json.Marshal(c)
+	if err != nil {
+		return signer.Roots{}, err
+	}
+	if err := durable.WriteFile(p.Custody(), append(data, '\n')); err != nil {
+		return signer.Roots{}, explain(err)
+	}
+	roots := signer.NewRoots()
+	return roots, explainOrNil(signer.CreateFile(p.Roots(), roots, key))
+}
+
+func rootsMissing(p local.Paths) error {
+	return failWith(exitCorrupt, "corrupt", fmt.Errorf("%s is missing, though there is state that needs it", p.Roots()),
+		"restore it from a backup; without it the stored keys cannot be opened, and you begin anew in another AGENTKEYS_HOME")
+}
+
+// lockRoots waits until nobody else makes or rotates the roots.
+func lockRoots(ctx context.Context, p local.Paths) (free func(), err error) {
+	for {
+		free, err := durable.Lock(p.Roots() + ".lock")
+		if !errors.Is(err, durable.ErrLocked) {
+			return free, explainOrNil(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errInterrupted
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// fileKey finds or asks for what opens the roots file that is there.
+func (a *app) fileKey(ctx context.Context, p local.Paths, passphraseFile string) (signer.FileKey, error) {
 	c, err := readCustody(p.Custody())
 	if err != nil {
 		return signer.FileKey{}, err
-	}
-	first := !exists(p.Roots())
-	if first {
-		if c, err = a.chooseKeeper(p, passphraseFile); err != nil {
-			return signer.FileKey{}, err
-		}
 	}
 	if c.Keeper == keeperKeychain {
 		v, err := keychain.Get(ctx, c.Account)
@@ -76,7 +130,11 @@ func (a *app) fileKey(ctx context.Context, p local.Paths, passphraseFile string)
 		}
 		return signer.RandomKey(v)
 	}
-	v, err := a.passphrase(ctx, passphraseFile, first)
+	return a.passphraseKey(ctx, passphraseFile, false)
+}
+
+func (a *app) passphraseKey(ctx context.Context, file string, first bool) (signer.FileKey, error) {
+	v, err := a.passphrase(ctx, a.passphraseFile(file), first)
 	if err != nil {
 		return signer.FileKey{}, err
 	}
@@ -84,40 +142,46 @@ func (a *app) fileKey(ctx context.Context, p local.Paths, passphraseFile string)
 	return key, explainOrNil(err)
 }
 
+func (a *app) passphraseFile(flag string) string {
+	if flag != "" {
+		return flag
+	}
+	return a.getenv("AGENTKEYS_PASSPHRASE_FILE")
+}
+
 // chooseKeeper settles at the first run where the passphrase will live.
-func (a *app) chooseKeeper(p local.Paths, passphraseFile string) (custody, error) {
+func (a *app) chooseKeeper(passphraseFile string) (custody, error) {
 	c := custody{Version: 1, Keeper: keeperPassphrase}
-	if passphraseFile == "" {
-		err := keychain.Probe()
-		switch {
-		case err == nil:
-			c.Keeper = keeperKeychain
-		case errors.Is(err, keychain.ErrLocked):
-			return c, explain(err)
-		case !a.onTerminal():
-			return c, failWith(exitLocked, "no-keychain",
-				fmt.Errorf("there is no OS keychain to keep the passphrase, and no terminal to ask for one: %w", err),
-				"give --passphrase-file FILE, a file only you can read with a long passphrase in it")
-		}
+	if a.passphraseFile(passphraseFile) != "" {
+		return c, nil
 	}
-	if c.Keeper == keeperKeychain {
-		var id [8]byte
-		_, _ = rand.Read(id[:])
-		c.Account = hex.EncodeToString(id[:])
-		raw := make([]byte, 32)
-		_, _ = rand.Read(raw)
-		v := secret.New(raw)
-		defer v.Clear()
-		if err := keychain.Set(context.Background(), c.Account, v); err != nil {
-			return c, explain(err)
-		}
-		fmt.Fprintln(a.stderr, "The roots of your keys are sealed by a passphrase in the OS keychain.")
+	err := keychain.Probe()
+	switch {
+	case err == nil:
+		c.Keeper = keeperKeychain
+	case errors.Is(err, keychain.ErrLocked):
+		return c, explain(err)
+	case !a.onTerminal():
+		return c, failWith(exitLocked, "no-keychain",
+			fmt.Errorf("there is no OS keychain to keep the passphrase, and no terminal to ask for one: %w", err),
+			"give --passphrase-file FILE, a file only you can read with a long passphrase in it")
 	}
-	data, err := json.Marshal(c)
-	if err != nil {
-		return c, err
+	return c, nil
+}
+
+// keychainKey makes a key in the keychain.
+func (a *app) keychainKey(ctx context.Context, c *custody) (signer.FileKey, error) {
+	var id [8]byte
+	_, _ = rand.Read(id[:])
+	c.Account = hex.EncodeToString(id[:])
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw)
+	v := secret.New(raw)
+	if err := keychain.Set(ctx, c.Account, v); err != nil {
+		return signer.FileKey{}, explain(err)
 	}
-	return c, durable.WriteFile(p.Custody(), append(data, '\n'))
+	fmt.Fprintln(a.stderr, "The roots of your keys are sealed by a passphrase in the OS keychain.")
+	return signer.RandomKey(v)
 }
 
 func readCustody(path string) (custody, error) {

@@ -72,16 +72,41 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if o.foreground {
 		return a.serveForeground(ctx, p, o, roots)
 	}
-	err = a.spawn(ctx, p, o, roots)
-	roots.Clear()
-	if err != nil && !errors.Is(err, local.ErrRunning) {
+	defer roots.Clear()
+	st, already, err := a.start(ctx, p, o, roots)
+	if err != nil {
 		return err
 	}
-	st, serr := client.Status(ctx)
-	if serr != nil {
-		return serr
+	return a.reportUp(p, st, already, o.port)
+}
+
+// start starts the background process, or finds that somebody else has.
+func (a *app) start(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots) (st local.Status, already bool, err error) {
+	client := control.NewClient(p.Control())
+	err = a.spawn(ctx, p, o, roots)
+	// Who has the lock may not serve yet, or no longer.
+	for tries := 0; errors.Is(err, local.ErrRunning); tries++ {
+		if st, err = client.Status(ctx); err == nil {
+			return st, true, nil
+		}
+		select {
+		case <-ctx.Done():
+			return st, false, errInterrupted
+		case <-time.After(20 * time.Millisecond):
+		}
+		if free, lerr := durable.Lock(p.Lock()); lerr == nil {
+			free()
+			err = a.spawn(ctx, p, o, roots)
+		} else if err = local.ErrRunning; tries == 1500 {
+			return st, false, failWith(exitConflict, "conflict", errors.New("another process holds the state and does not answer"),
+				"end it, or wait until it has ended, and try again")
+		}
 	}
-	return a.reportUp(p, st, err != nil, o.port)
+	if err != nil {
+		return st, false, err
+	}
+	st, err = client.Status(ctx)
+	return st, false, err
 }
 
 func (a *app) reportUp(p local.Paths, st local.Status, already bool, port int) error {
@@ -320,6 +345,9 @@ func (a *app) logsCmd() *cobra.Command {
 		Long:    "Print the background process's own log: starts, stops and failures. What agents\ndid with which key is in 'agentkeys audit tail'.",
 		Example: "  agentkeys logs -n 20\n  agentkeys logs -f",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if n < 0 {
+				return usage(cmd, errors.New("--lines is not negative"))
+			}
 			p, err := a.paths()
 			if err != nil {
 				return err
@@ -337,7 +365,7 @@ func (a *app) logsCmd() *cobra.Command {
 				return err
 			}
 			lines := strings.SplitAfter(string(data), "\n")
-			if len(lines) > 0 && lines[len(lines)-1] == "" {
+			if lines[len(lines)-1] == "" {
 				lines = lines[:len(lines)-1]
 			}
 			fmt.Fprint(a.stdout, strings.Join(lines[max(0, len(lines)-n):], ""))
