@@ -91,7 +91,13 @@ func (a *app) welcome(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func (a *app) paths() (local.Paths, error) { return local.PathsFrom(a.getenv) }
+func (a *app) paths() (local.Paths, error) {
+	p, err := local.PathsFrom(a.getenv)
+	if err != nil {
+		err = failWith(exitUsage, "usage", err, "set AGENTKEYS_HOME to an absolute path")
+	}
+	return p, err
+}
 
 func (a *app) client() (*control.Client, error) {
 	p, err := a.paths()

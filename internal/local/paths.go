@@ -50,7 +50,7 @@ func PathsFrom(getenv func(string) string) (Paths, error) {
 			return filepath.Join(v, "agentkeys"), nil
 		}
 		if !filepath.IsAbs(home) {
-			return "", errors.New("neither HOME nor the XDG directories are set: set HOME or AGENTKEYS_HOME")
+			return "", errors.New("neither HOME nor the XDG directories are set")
 		}
 		return filepath.Join(home, fallback, "agentkeys"), nil
 	}
