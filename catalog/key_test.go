@@ -175,3 +175,21 @@ func TestCheckKeyOnSamples(t *testing.T) {
 		}
 	}
 }
+
+func TestLooksLikeKey(t *testing.T) {
+	for _, e := range all(t) {
+		for _, p := range append(append([]Pattern{}, e.Key.Patterns.Value...), e.Key.Refuse...) {
+			if got := LooksLikeKey(string(sample(t, p.Match))); got != (p.Generic == "") {
+				t.Errorf("%s: a sample of %s looks like a key: %v", e.ID, p.Match, got)
+			}
+		}
+		if LooksLikeKey(e.Placeholder("fakefakefake")) {
+			t.Errorf("%s: a placeholder looks like a key", e.ID)
+		}
+	}
+	for _, harmless := range []string{"", "en_US.UTF-8", "/usr/local/bin:/usr/bin", "unix:path=/run/user/1000/bus", strings.Repeat("fake", 8), strings.Repeat("fake", 5000)} {
+		if LooksLikeKey(harmless) {
+			t.Errorf("%.40q looks like a key", harmless)
+		}
+	}
+}
