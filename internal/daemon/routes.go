@@ -135,14 +135,17 @@ type meter struct {
 }
 
 func (m *meter) Feed(doc []byte) {
-	if u, ok := m.entry.Usage.FromJSON(doc); ok {
-		m.usage.Merge(u)
-		m.found = true
-	}
+	// The model may stand in another event than the counts.
+	u, ok := m.entry.Usage.FromJSON(doc)
+	m.usage.Merge(u)
+	m.found = m.found || ok
 }
 
 func (m *meter) Result() (grant.Money, bool) {
-	if !m.found {
+	switch {
+	case m.entry.Usage.Pricing == catalog.PricingNone:
+		return 0, true
+	case !m.found:
 		return 0, false
 	}
 	return m.entry.Price(m.usage)
