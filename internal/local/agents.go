@@ -98,7 +98,7 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 
 // priced reports whether the cost of an answer can be known at all.
 func priced(e *catalog.Entry) bool {
-	return e.Usage.Pricing == catalog.PricingReported ||
+	return e.Usage.Pricing == catalog.PricingReported || e.Usage.Pricing == catalog.PricingNone ||
 		e.Usage.Pricing == catalog.PricingTable && len(e.Owner.Prices) > 0
 }
 
