@@ -205,10 +205,18 @@ func readCustody(path string) (custody, error) {
 func (a *app) passphrase(ctx context.Context, file string, first bool) (secret.Value, error) {
 	if file != "" {
 		v, err := secretFile(file, maxPassphrase)
-		if err == nil && v.IsZero() {
-			err = failWith(exitLocked, "empty", fmt.Errorf("the passphrase file %s is empty", file), "put a long passphrase into it")
+		switch _, told := errors.AsType[*problem](err); {
+		case told:
+			return v, err
+		case err != nil:
+			return v, failWith(exitLocked, "locked", fmt.Errorf("the passphrase file cannot be read: %w", err), "give a file that you can read, and nobody else")
+		case v.IsZero():
+			return v, failWith(exitLocked, "empty", fmt.Errorf("the passphrase file %s is empty", file), "put a long passphrase into it")
+		case first && v.Len() < minPassphrase:
+			v.Clear()
+			return v, failWith(exitLocked, "weak", fmt.Errorf("the passphrase in %s is too short", file), fmt.Sprintf("choose one of at least %d characters", minPassphrase))
 		}
-		return v, err
+		return v, nil
 	}
 	if !a.onTerminal() {
 		return secret.Value{}, failWith(exitLocked, "locked", errors.New("your keys are sealed by a passphrase and there is no terminal to ask for it"),

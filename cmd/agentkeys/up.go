@@ -42,7 +42,12 @@ yours. Starting what runs already is not an error.`,
   agentkeys up --passphrase-file ~/.agentkeys-passphrase
   agentkeys up --foreground`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.port < 0 || o.port > 65535 {
+				return usage(cmd, errors.New("--port is a number from 1 to 65535"))
+			}
+			return a.up(cmd.Context(), o)
+		},
 	}
 	f := c.Flags()
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
