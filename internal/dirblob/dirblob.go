@@ -9,8 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/litentry/agentkeys/internal/vault"
 )
@@ -130,7 +128,7 @@ func (d *Dir) List(ctx context.Context, p vault.Prefix, after vault.Key, limit i
 	if err != nil || absent {
 		return vault.Page{}, err
 	}
-	entries, err := os.ReadDir(dir)
+	entries, err := os.ReadDir(dir) // by name, so in the order of the keys
 	if err != nil {
 		return vault.Page{}, err
 	}
@@ -142,7 +140,6 @@ func (d *Dir) List(ctx context.Context, p vault.Prefix, after vault.Key, limit i
 		}
 		page.Items = append(page.Items, vault.Item{Key: k})
 	}
-	slices.SortFunc(page.Items, func(a, b vault.Item) int { return strings.Compare(a.Key.String(), b.Key.String()) })
 	if len(page.Items) > limit {
 		page.Items, page.More = page.Items[:limit], true
 	}

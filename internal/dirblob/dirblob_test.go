@@ -17,9 +17,26 @@ import (
 	"github.com/litentry/agentkeys/internal/vault/vaulttest"
 )
 
+// memDir is a directory for what is not about the disk: syncing takes its time
+// there, and more when others write.
+func memDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "dirblob-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func open(t testing.TB) *Dir {
 	t.Helper()
-	d, err := Open(filepath.Join(t.TempDir(), "store"))
+	return openAt(t, filepath.Join(memDir(t), "store"))
+}
+
+func openAt(t testing.TB, dir string) *Dir {
+	t.Helper()
+	d, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,12 +60,14 @@ var (
 func (t *tree) at(name string) string { return filepath.Join(t.root, filepath.FromSlash(name)) }
 
 func TestConformance(t *testing.T) {
-	vaulttest.Conformance(t, func(t *testing.T) vault.Blobs { return open(t) })
+	vaulttest.Conformance(t, func(t *testing.T) vault.Blobs {
+		return openAt(t, filepath.Join(t.TempDir(), "store"))
+	})
 }
 
 func TestMarksConformance(t *testing.T) {
 	vaulttest.MarksConformance(t, func(t *testing.T) vault.Marks {
-		m, err := OpenMarks(filepath.Join(t.TempDir(), "marks"))
+		m, err := OpenMarks(filepath.Join(memDir(t), "marks"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +121,7 @@ func TestModesAndPlaces(t *testing.T) {
 	defer syscall.Umask(old)
 	d := open(t)
 	put(t, d, key, "x", vault.Create())
-	m, err := OpenMarks(filepath.Join(t.TempDir(), "marks"))
+	m, err := OpenMarks(filepath.Join(memDir(t), "marks"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +190,7 @@ func TestForeign(t *testing.T) {
 			t.Run(place+", "+kind, func(t *testing.T) {
 				d := open(t)
 				v := put(t, d, key, "x", vault.Create())
-				path, moved := d.t.at(place), filepath.Join(t.TempDir(), "moved")
+				path, moved := d.t.at(place), filepath.Join(filepath.Dir(d.t.root), "moved")
 				if err := os.Rename(path, moved); err != nil {
 					t.Fatal(err)
 				}

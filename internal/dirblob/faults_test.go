@@ -76,7 +76,7 @@ func TestFailedWrites(t *testing.T) {
 
 // TestFileSizeLimit cuts a write short, in a process of its own.
 func TestFileSizeLimit(t *testing.T) {
-	child(t, "limited", filepath.Join(t.TempDir(), "store")).wait(t)
+	child(t, "limited", filepath.Join(memDir(t), "store")).wait(t)
 }
 
 // TestDiskFull fills a small file system, which only root can mount.
@@ -141,7 +141,7 @@ func full(t *testing.T, d *Dir, m *Marks, v vault.Version, want error) {
 }
 
 func TestDamagedMark(t *testing.T) {
-	m, err := OpenMarks(filepath.Join(t.TempDir(), "marks"))
+	m, err := OpenMarks(filepath.Join(memDir(t), "marks"))
 	if err != nil {
 		t.Fatal(err)
 	}

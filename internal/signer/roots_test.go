@@ -74,10 +74,14 @@ func TestInstall(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	before := s.roots
 	if err := s.Install(r2); err != nil {
 		t.Fatal(err)
 	}
 	r2.Clear()
+	if !before.isZero() {
+		t.Error("the replaced roots are still in memory")
+	}
 	if s.Epoch() != 2 {
 		t.Errorf("epoch %d", s.Epoch())
 	}
