@@ -36,15 +36,22 @@ func (h *Host) CreateAgent(ctx context.Context, label agentkeys.Agent) (broker.A
 	return a, nil
 }
 
-// RemoveAgent ends an agent: its tokens, grants, socket and copies.
+// RemoveAgent ends an agent: its tokens, grants, socket and copies. An agent
+// made later under the same label has the same wallet.
 func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
-	h.change.Lock()
-	defer h.change.Unlock()
+	// As in Revoke, what stops the agent waits for nothing.
 	gone, err := h.broker.RemoveAgent(ctx, label, h.now())
-	h.daemon.CloseAgent(label)
+	if _, still := h.broker.Agent(label); !still {
+		h.daemon.CloseAgent(label)
+	}
+	for _, g := range gone {
+		h.daemon.Forget(g.Wallet, g.Svc)
+	}
 	if err != nil {
 		return err
 	}
+	h.change.Lock()
+	defer h.change.Unlock()
 	for _, g := range gone {
 		if err := h.removeCopy(ctx, g); err != nil {
 			return err
@@ -116,9 +123,6 @@ func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.
 	}
 	h.change.Lock()
 	defer h.change.Unlock()
-	if h.broker.Grant(label, svc) != nil {
-		return nil // granted anew in the meantime: the copy belongs to that grant
-	}
 	return h.removeCopy(ctx, g)
 }
 
@@ -157,11 +161,15 @@ func (h *Host) sealCopy(ctx context.Context, a broker.Agent, svc agentkeys.Servi
 	return err
 }
 
-// removeCopy deletes the copy that a grant had sealed. One that is gone
-// already is as good.
+// removeCopy deletes the copy that a grant had sealed, unless the agent was
+// granted the service anew meanwhile: then it belongs to that grant. One that
+// is gone already is as good. h.change is held.
 func (h *Host) removeCopy(ctx context.Context, g *grant.Grant) error {
-	h.daemon.Forget(g.Wallet, g.Svc)
 	h.ledger.Drop(g.ID)
+	if h.broker.Grant(g.Agent, g.Svc) != nil {
+		return nil
+	}
+	h.daemon.Forget(g.Wallet, g.Svc)
 	e := grant.Event{Time: h.now(), Op: "credential.delete", Actor: h.master, Agent: g.Agent, Subject: g.Wallet.String(), Grant: g.ID}
 	p, err := h.decider.Own(ctx, grant.ActDelete, g.Wallet, g.Svc, e)
 	if err != nil {

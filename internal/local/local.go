@@ -73,8 +73,9 @@ type Host struct {
 	addr    net.Addr
 
 	// change serialises what touches more than one store: storing, lending,
-	// revoking, rotating.
-	change sync.Mutex
+	// revoking. What revokes does so before it waits for it.
+	change   sync.Mutex
+	rotating sync.Mutex
 
 	closers []func(context.Context) error
 	stop    context.CancelFunc

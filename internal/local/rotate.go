@@ -18,10 +18,12 @@ var ErrRotating = errors.New("a rotation is under way")
 // seals every credential anew under it. It may be interrupted at any point and
 // repeated: until it returns nil, the roots of older epochs must be kept.
 func (h *Host) Rotate(ctx context.Context, roots signer.Roots, progress func(done, total int)) error {
-	if !h.change.TryLock() {
+	// Not h.change: stores and revocations go on. The vault sees to it that
+	// none is lost.
+	if !h.rotating.TryLock() {
 		return ErrRotating
 	}
-	defer h.change.Unlock()
+	defer h.rotating.Unlock()
 	if err := h.signer.Install(roots); err != nil {
 		return err
 	}
@@ -47,9 +49,9 @@ func (h *Host) Rotate(ctx context.Context, roots signer.Roots, progress func(don
 
 // Retire installs roots without the epochs that Rotate has emptied.
 func (h *Host) Retire(roots signer.Roots) error {
-	if !h.change.TryLock() {
+	if !h.rotating.TryLock() {
 		return ErrRotating
 	}
-	defer h.change.Unlock()
+	defer h.rotating.Unlock()
 	return h.signer.Install(roots)
 }
