@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/control"
 )
 
@@ -75,7 +77,7 @@ func classify(err error) *problem {
 	case errors.Is(err, context.Canceled):
 		return classify(errInterrupted)
 	case errors.Is(err, agentkeys.ErrName):
-		return &problem{err: err, code: "usage", exit: exitUsage}
+		return &problem{err: err, fix: "write it as 'agentkeys services' or 'agentkeys agent list' has it", code: "usage", exit: exitUsage}
 	case strings.HasPrefix(err.Error(), "unknown command"):
 		// cobra has no type for it.
 		return &problem{err: err, fix: "see 'agentkeys help'", code: "usage", exit: exitUsage}
@@ -90,8 +92,8 @@ func (a *app) fail(err error) int {
 	if errors.As(err, &done) {
 		return int(done)
 	}
-	text := strings.TrimSpace(p.err.Error())
-	if a.json {
+	text := hide(strings.ReplaceAll(strings.TrimSpace(p.err.Error()), "\n", "; "), a.args)
+	if a.json || wantsJSON(a.args) {
 		_ = json.NewEncoder(a.stderr).Encode(map[string]any{"error": map[string]any{
 			"code": p.code, "problem": text, "fix": p.fix, "exit": p.exit,
 		}})
@@ -102,6 +104,28 @@ func (a *app) fail(err error) int {
 		fmt.Fprintf(a.stderr, "  fix: %s\n", p.fix)
 	}
 	return p.exit
+}
+
+// wantsJSON finds the flag where the mistake was made before it was parsed.
+func wantsJSON(args []string) bool {
+	if i := slices.Index(args, "--"); i >= 0 {
+		args = args[:i] // the rest is another program's
+	}
+	return slices.Contains(args, "--json")
+}
+
+// hide keeps a key that was given as an argument, alone or as the value of a
+// flag, from being said again.
+func hide(text string, args []string) string {
+	for _, arg := range args {
+		_, value, _ := strings.Cut(arg, "=")
+		for _, part := range []string{arg, value, arg[min(2, len(arg)):]} {
+			if catalog.LooksLikeKey(part) {
+				text = strings.ReplaceAll(text, part, "…")
+			}
+		}
+	}
+	return text
 }
 
 // exitStatus is another program's exit code, passed on without a word.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -26,10 +27,12 @@ type app struct {
 	stdin          *os.File
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	args           []string
 	json           bool
 }
 
 func (a *app) main(ctx context.Context, args []string) int {
+	a.args = args
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(a.stdout)
@@ -38,7 +41,8 @@ func (a *app) main(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil {
+	// What `run` ran may have had its own idea of an interrupt.
+	if _, ended := errors.AsType[exitStatus](err); ctx.Err() != nil && !ended {
 		err = errInterrupted
 	}
 	return a.fail(err)

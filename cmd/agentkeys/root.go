@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -60,9 +61,10 @@ func wrapArgs(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			err := check(c, args)
+			_, told := errors.AsType[*problem](err)
 			switch {
-			case err == nil:
-				return nil
+			case err == nil || told:
+				return err
 			case c.HasSubCommands() && len(args) > 0:
 				return usage(c, err) // an unknown command, and what may have been meant
 			}

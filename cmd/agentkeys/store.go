@@ -31,9 +31,18 @@ the agents it is lent to.`,
 		Example: `  agentkeys store openrouter
   pass show openrouter | agentkeys store openrouter --stdin
   agentkeys store openai --from-env OPENAI_API_KEY`,
-		Args:              cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return failWith(exitUsage, "usage", errors.New("a key is never an argument: other programs can read those, and your shell keeps them"),
+					"paste it at the prompt, or use --stdin or --from-env NAME; and take the line out of your shell's history")
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if stdin && fromEnv != "" {
+				return usage(cmd, errors.New("the key comes by --stdin or by --from-env, not by both"))
+			}
 			svc, err := agentkeys.ParseService(args[0])
 			if err != nil {
 				return failWith(exitUsage, "usage", fmt.Errorf("the service: %w", err),
@@ -84,7 +93,6 @@ the agents it is lent to.`,
 	f.StringVar(&fromEnv, "from-env", "", "take the key from the environment variable `NAME`")
 	f.BoolVar(&o.AnyForm, "any-form", false, "accept a key that does not look like one of this service")
 	f.BoolVar(&o.NoVerify, "no-verify", false, "do not ask the service whether the key is good")
-	c.MarkFlagsMutuallyExclusive("stdin", "from-env")
 	return c
 }
 
@@ -93,11 +101,14 @@ func (a *app) readKey(ctx context.Context, svc agentkeys.Service, stdin bool, fr
 	case fromEnv != "":
 		v := a.getenv(fromEnv)
 		if v == "" {
-			return secret.Value{}, failWith(exitUsage, "usage", fmt.Errorf("the environment variable %s is not set, or empty", fromEnv), "")
+			return secret.Value{}, failWith(exitUsage, "usage", fmt.Errorf("the environment variable %s is not set, or empty", fromEnv), "export it first, or give the name of the variable that has the key")
 		}
 		return secret.FromString(v), nil
 	case stdin:
 		v, err := secret.Read(a.stdin, local.MaxSecret)
+		if errors.Is(err, secret.ErrTooLarge) {
+			err = failWith(exitRefused, control.CodeBadKey, errors.New("this is too long for a key"), "pipe the key alone into the command")
+		}
 		if err != nil {
 			return v, err
 		}
@@ -110,7 +121,7 @@ func (a *app) readKey(ctx context.Context, svc agentkeys.Service, stdin bool, fr
 	}
 	v, err := a.hidden(ctx, fmt.Sprintf("Paste the key for %s (it is not shown): ", svc))
 	if err == nil && v.IsZero() {
-		err = failWith(exitUsage, "usage", errors.New("nothing was pasted, nothing is stored"), "")
+		err = failWith(exitUsage, "usage", errors.New("nothing was pasted, nothing is stored"), "run it again and paste the key")
 	}
 	return v, err
 }
