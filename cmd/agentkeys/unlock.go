@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/keychain"
 	"github.com/litentry/agentkeys/internal/local"
@@ -119,6 +120,8 @@ func lockRoots(ctx context.Context, p local.Paths) (free func(), err error) {
 
 // fileKey finds or asks for what opens the roots file that is there.
 func (a *app) fileKey(ctx context.Context, p local.Paths, passphraseFile string) (signer.FileKey, error) {
+	// The passphrase, and then the roots, are about to be in this memory.
+	daemon.Harden()
 	c, err := readCustody(p.Custody())
 	if err != nil {
 		return signer.FileKey{}, err
