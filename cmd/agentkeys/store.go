@@ -12,6 +12,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -97,6 +98,7 @@ the agents it is lent to.`,
 }
 
 func (a *app) readKey(ctx context.Context, svc agentkeys.Service, stdin bool, fromEnv string) (secret.Value, error) {
+	daemon.Harden() // the key is about to be in this memory
 	switch {
 	case fromEnv != "":
 		v := a.getenv(fromEnv)
@@ -222,6 +224,7 @@ name once more, and is recorded in the audit log.`,
 			if typed != svc.String() {
 				return failWith(exitRefused, "not-confirmed", errors.New("not confirmed, nothing is shown"), "")
 			}
+			daemon.Harden()
 			v, err := client.Reveal(cmd.Context(), svc)
 			if err != nil {
 				return err
