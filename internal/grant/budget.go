@@ -29,8 +29,8 @@ func ParseMoney(s string) (Money, error) {
 	default:
 		return 0, fmt.Errorf("%w: an amount names its currency, for example 5usd", ErrBudget)
 	}
-	whole, frac, _ := strings.Cut(t, ".")
-	if len(frac) > 9 || whole == "" || strings.Trim(whole+frac, "0123456789") != "" || strings.HasSuffix(t, ".") {
+	whole, frac, point := strings.Cut(t, ".")
+	if !isDigits(whole) || point && !isDigits(frac) || len(frac) > 9 {
 		return 0, fmt.Errorf("%w: an amount is a decimal number with at most 9 places, for example 0.25usd", ErrBudget)
 	}
 	n, err := strconv.ParseInt(whole+frac+strings.Repeat("0", 9-len(frac)), 10, 64)
@@ -42,23 +42,36 @@ func ParseMoney(s string) (Money, error) {
 
 // String returns dollars with at least two places, such as $5.00 or $0.000125.
 func (m Money) String() string {
-	sign, v := "", m
-	if v < 0 {
+	sign, v := "", uint64(m)
+	if m < 0 {
 		sign, v = "-", -v
 	}
-	frac := strings.TrimRight(fmt.Sprintf("%09d", int64(v%USD)), "0")
+	frac := strings.TrimRight(fmt.Sprintf("%09d", v%uint64(USD)), "0")
 	for len(frac) < 2 {
 		frac += "0"
 	}
-	return fmt.Sprintf("%s$%d.%s", sign, int64(v/USD), frac)
+	return fmt.Sprintf("%s$%d.%s", sign, v/uint64(USD), frac)
 }
 
+// plus adds amounts that are not negative.
 func (m Money) plus(o Money) Money {
-	if o > 0 && m > math.MaxInt64-o {
+	if m > math.MaxInt64-o {
 		return math.MaxInt64
 	}
 	return m + o
 }
+
+// minus takes back a part of a sum. A saturated sum has lost count, so it
+// stays saturated: too much held denies, too little would not.
+func (m Money) minus(o Money) Money {
+	if m == math.MaxInt64 {
+		return m
+	}
+	return max(0, m-o)
+}
+
+// isDigits keeps out the signs that strconv would let through.
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 // Window is the stretch of time after which a budget starts anew, aligned to
 // UTC: the clock hour, the day, the ISO week, the month, or never.
@@ -148,7 +161,7 @@ func ParseBudget(s string) (*Budget, *Requests, error) {
 	}
 	if n, ok := strings.CutSuffix(strings.ToLower(amount), "req"); ok {
 		limit, err := strconv.ParseInt(n, 10, 64)
-		if err != nil || limit <= 0 {
+		if err != nil || limit <= 0 || !isDigits(n) {
 			return nil, nil, fmt.Errorf("%w: a number of requests is a positive whole number, for example 1000req/day", ErrBudget)
 		}
 		return nil, &Requests{limit, w}, nil
@@ -163,10 +176,31 @@ func ParseBudget(s string) (*Budget, *Requests, error) {
 	return &Budget{m, w}, nil, nil
 }
 
-// Rate allows Limit requests in Per, all at once or spread.
+// Rate allows Limit requests at once, and from then on one more every Per/Limit:
+// the generic cell rate algorithm. Within one stretch of Per that begins with
+// a burst it so lets up to twice Limit through, over a long time Limit per Per.
 type Rate struct {
 	Limit int64         `json:"limit"`
 	Per   time.Duration `json:"per_ns"`
+}
+
+const maxRate = 1e6
+
+func (r Rate) valid() bool { return r.Limit > 0 && r.Limit <= maxRate && r.Per > 0 }
+
+// interval is the time in which one request becomes free again, rounded up:
+// rounded down it would let more than Limit through at once.
+func (r Rate) interval() time.Duration {
+	return (r.Per-1)/time.Duration(r.Limit) + 1
+}
+
+// burst is the time in which Limit requests become free again.
+func (r Rate) burst() time.Duration {
+	i, n := r.interval(), time.Duration(r.Limit)
+	if i > math.MaxInt64/n {
+		return math.MaxInt64
+	}
+	return i * n
 }
 
 var rateUnits = []struct {
@@ -178,7 +212,7 @@ var rateUnits = []struct {
 func ParseRate(s string) (*Rate, error) {
 	n, unit, _ := strings.Cut(strings.TrimSpace(s), "/")
 	limit, err := strconv.ParseInt(n, 10, 64)
-	if err == nil && limit > 0 && limit <= 1e6 {
+	if err == nil && limit > 0 && limit <= maxRate && isDigits(n) {
 		for _, u := range rateUnits {
 			if unit == u.name {
 				return &Rate{limit, u.per}, nil
