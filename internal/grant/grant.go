@@ -13,12 +13,14 @@ package grant
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/litentry/agentkeys"
 )
 
-// Grant lends one service of a master to one agent.
+// Grant lends one service of a master to one agent. Nobody changes a Grant
+// that others may hold: new terms are a new Grant.
 type Grant struct {
 	// ID names the grant in the audit log; random, never reused.
 	ID string `json:"id"`
@@ -30,7 +32,8 @@ type Grant struct {
 	Svc    agentkeys.Service `json:"service"`
 	// Rules narrow the service's own allow list. Empty narrows nothing.
 	Rules []Rule `json:"rules,omitempty"`
-	// Unsafe opens paths that the catalogue shuts. Never set but by name.
+	// Unsafe opens paths that the catalogue shuts or does not list, and no
+	// others. Never set but by name.
 	Unsafe []Rule `json:"unsafe_rules,omitempty"`
 
 	Requests *Requests `json:"requests,omitempty"`
@@ -60,14 +63,19 @@ func (g *Grant) Validate() error {
 	if g.Budget != nil && (g.Budget.Limit <= 0 || !g.Budget.Per.valid()) {
 		return fmt.Errorf("grant %s has a malformed money budget", g.ID)
 	}
-	if g.Rate != nil && (g.Rate.Limit <= 0 || g.Rate.Per <= 0) {
+	if g.Rate != nil && !g.Rate.valid() {
 		return fmt.Errorf("grant %s has a malformed rate", g.ID)
+	}
+	// The zero Rule has no text form: a grant stored with one could not be
+	// read again.
+	if slices.ContainsFunc(g.Rules, Rule.isZero) || slices.ContainsFunc(g.Unsafe, Rule.isZero) {
+		return fmt.Errorf("grant %s has an empty rule", g.ID)
 	}
 	return nil
 }
 
 // Policy is what a service allows anybody, from its catalogue entry. The zero
-// Policy allows nothing.
+// Policy allows nothing, and no grant, however unsafe, opens it.
 type Policy struct {
 	// Allow is the list of requests that may be lent at all.
 	Allow []Rule
@@ -78,7 +86,7 @@ type Policy struct {
 // Request is one request of an agent, its path canonical (see ParsePath) and
 // relative to the service's base URL.
 type Request struct {
-	ID     string // joins the decision to its settlement in the log
+	ID     string // joins the decision to its settlement in the log; never reused, not by a later process either
 	Method string
 	Path   string
 	Time   time.Time

@@ -16,7 +16,9 @@ var ErrPath = errors.New("malformed path")
 //
 //	METHOD  one upper-case method, several joined by |, or * for any
 //	/path   segments; * inside a segment stands for any run of characters
-//	        but /, a last segment ** for any rest, the empty one included:
+//	        but /, though never for a whole segment that is empty; a last
+//	        segment ** for any rest, none included:
+//	        /keys/* matches /keys/a but neither /keys nor /keys/,
 //	        /keys/** matches /keys, /keys/ and /keys/a/b
 //
 // The zero Rule matches nothing.
@@ -25,9 +27,18 @@ type Rule struct {
 	segments []string
 }
 
+const (
+	maxPath   = 2048 // bytes
+	maxRule   = maxPath + 256
+	maxMethod = 16
+)
+
 // ParseRule parses the text form. A rule without a method is refused, so that
 // nobody opens DELETE by leaving it out.
 func ParseRule(s string) (Rule, error) {
+	if len(s) > maxRule {
+		return Rule{}, fmt.Errorf("%w: it is longer than %d bytes", ErrRule, maxRule)
+	}
 	method, path, ok := strings.Cut(s, " ")
 	if !ok || method == "" {
 		return Rule{}, fmt.Errorf("%w: write it as METHOD /path, for example 'POST /chat/completions'", ErrRule)
@@ -37,7 +48,7 @@ func ParseRule(s string) (Rule, error) {
 		if m == "*" && len(methods) == 1 {
 			continue
 		}
-		if m == "" || strings.Trim(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		if !isMethod(m) {
 			return Rule{}, fmt.Errorf("%w: methods are upper-case words joined by |, or *", ErrRule)
 		}
 	}
@@ -86,20 +97,29 @@ func (r *Rule) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// Match reports whether the rule covers the request. A rule for GET covers
-// HEAD too.
-func (r Rule) Match(method, path string) bool { return r.match(method, path, false) }
+// isZero reports whether r is the zero Rule, which has no text form.
+func (r Rule) isZero() bool { return len(r.methods) == 0 }
 
-// shuts is Match as a rule that shuts needs it: without regard to letter case
-// or a trailing slash, because an upstream that routes /KEYS/ to /keys must
-// not open it.
-func (r Rule) shuts(method, path string) bool {
-	return r.match(method, path, true) ||
-		strings.HasSuffix(path, "/") && r.match(method, strings.TrimSuffix(path, "/"), true)
+// Match reports whether the rule covers the request, whose path is canonical
+// (see ParsePath). A rule for GET covers HEAD too.
+func (r Rule) Match(method, path string) bool {
+	return r.matchMethod(method) && r.matchPath(path, false)
 }
 
-func (r Rule) match(method, path string, fold bool) bool {
-	if !r.matchMethod(method) || !strings.HasPrefix(path, "/") {
+// shuts is Match as a rule that shuts needs it: without regard to letter case,
+// to a trailing slash on either side, or to whether * stands for nothing. An
+// upstream that routes /KEYS/ to /keys must not open it.
+func (r Rule) shuts(method, path string) bool {
+	if !r.matchMethod(method) {
+		return false
+	}
+	bare := strings.TrimSuffix(path, "/")
+	return r.matchPath(path, true) || r.matchPath(bare, true) ||
+		r.segments[len(r.segments)-1] == "" && r.matchPath(bare+"/", true)
+}
+
+func (r Rule) matchPath(path string, loose bool) bool {
+	if !strings.HasPrefix(path, "/") {
 		return false
 	}
 	rest, more := path[1:], true
@@ -112,8 +132,10 @@ func (r Rule) match(method, path string, fold bool) bool {
 		}
 		var got string
 		got, rest, more = strings.Cut(rest, "/")
-		if fold {
+		if loose {
 			got, seg = strings.ToLower(got), strings.ToLower(seg)
+		} else if seg == "*" && got == "" {
+			return false
 		}
 		if !matchSegment(seg, got) {
 			return false
@@ -132,6 +154,13 @@ func (r Rule) matchMethod(method string) bool {
 		}
 	}
 	return false
+}
+
+// isMethod reports whether m is an upper-case word. HTTP methods are case
+// sensitive, but not every server is: "delete" must not slip past a rule that
+// shuts DELETE.
+func isMethod(m string) bool {
+	return m != "" && len(m) <= maxMethod && strings.Trim(m, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
 // matchSegment matches one segment against a pattern of literals and *.
@@ -168,8 +197,8 @@ func ParsePath(path string) (string, error) {
 	if !strings.HasPrefix(path, "/") {
 		return "", fmt.Errorf("%w: it does not start with /", ErrPath)
 	}
-	if len(path) > 2048 {
-		return "", fmt.Errorf("%w: it is longer than 2048 bytes", ErrPath)
+	if len(path) > maxPath {
+		return "", fmt.Errorf("%w: it is longer than %d bytes", ErrPath, maxPath)
 	}
 	for i := range len(path) {
 		switch c := path[i]; {
