@@ -2,7 +2,9 @@ package grant
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +54,15 @@ const (
 	ActDelete Action = "delete"
 	ActReseal Action = "reseal" // rotate its sealing key, without seeing it
 )
+
+// owners reports whether a is an action that an owner may be permitted.
+func (a Action) owners() bool {
+	switch a {
+	case ActReveal, ActLend, ActVerify, ActStore, ActDelete, ActReseal:
+		return true
+	}
+	return false
+}
 
 // Permit is the proof of a recorded decision about one credential. The zero
 // Permit allows nothing.
@@ -110,19 +121,29 @@ func NewDecider(l *Ledger, r Recorder) *Decider {
 
 // Use decides whether agent may send request r to service under g, which is
 // nil where the agent has no grant. It returns a Permit for ActUse, a *Denial,
-// or an error if the decision could not be recorded.
+// or an error if the request has no id of its own or the decision could not be
+// recorded.
 func (d *Decider) Use(ctx context.Context, agent agentkeys.Agent, wallet agentkeys.Wallet, svc agentkeys.Service, g *Grant, pol Policy, r Request) (Permit, error) {
+	if r.ID == "" {
+		return Permit{}, errors.New("a request without an id")
+	}
+	// A caller that did not cut the query off is denied below, and what the
+	// query says stays out of the log all the same.
+	path, _, _ := strings.Cut(r.Path, "?")
 	e := Event{
 		Time: r.Time.UTC(), Op: OpUse, Actor: wallet, Agent: agent, Svc: svc,
-		Request: r.ID, Method: r.Method, Path: clip(r.Path),
+		Request: r.ID, Method: clip(r.Method), Path: clip(path),
 	}
 	rule, den := check(agent, wallet, svc, g, pol, r)
 	if g != nil {
 		e.Grant, e.Parent = g.ID, g.Master
 	}
-	var hold Money
+	var res reservation
 	if den == nil {
-		hold, den = d.ledger.reserve(g, r.ID, r.Time)
+		var err error
+		if res, den, err = d.ledger.reserve(g, r.ID, r.Time); err != nil {
+			return Permit{}, err
+		}
 	}
 	if den != nil {
 		e.Decision, e.Reason = Denied, string(den.Code)
@@ -133,9 +154,9 @@ func (d *Decider) Use(ctx context.Context, agent agentkeys.Agent, wallet agentke
 		}
 		return Permit{}, den
 	}
-	e.Decision, e.Path, e.Hold = Allowed, rule.String(), hold
+	e.Decision, e.Path, e.Hold = Allowed, rule.String(), res.hold
 	if err := d.recorder.Record(ctx, e); err != nil {
-		d.ledger.undo(g.ID, r.ID)
+		d.ledger.undo(g.ID, r.ID, res)
 		return Permit{}, fmt.Errorf("recording a use: %w", err)
 	}
 	return Permit{&permit{action: ActUse, wallet: wallet, svc: svc, event: e}}, nil
@@ -152,11 +173,18 @@ func check(agent agentkeys.Agent, wallet agentkeys.Wallet, svc agentkeys.Service
 	if g.Agent != agent || g.Wallet != wallet || g.Svc != svc {
 		return Rule{}, deny(CodeNoGrant, 0, "the grant is not for agent %s and %s", agent, svc)
 	}
-	if !r.Time.Before(g.Expires) {
+	// Wall clocks: a monotonic reading stands still while a laptop sleeps.
+	if r.Time.IsZero() || !r.Time.Round(0).Before(g.Expires.Round(0)) {
 		return Rule{}, deny(CodeExpired, 0, "the grant expired at %s", g.Expires.UTC().Format(time.RFC3339))
+	}
+	if !isMethod(r.Method) {
+		return Rule{}, deny(CodePathDenied, 0, "a method is an upper-case word")
 	}
 	if _, err := ParsePath(r.Path); err != nil {
 		return Rule{}, deny(CodePathDenied, 0, "%v", err)
+	}
+	if len(pol.Allow)+len(pol.Shut) == 0 {
+		return Rule{}, deny(CodePathDenied, 0, "%s lends nothing", svc)
 	}
 	if rule, ok := firstMatch(g.Unsafe, r); ok {
 		return rule, nil
@@ -201,8 +229,9 @@ type Outcome struct {
 }
 
 // Settle charges what a permitted use cost and notes it. Only the first call
-// for a permit counts. A successful answer that does not say what it cost is
-// charged its hold; a refused or failed one is free.
+// for a permit counts. A use that does not say what it cost, or says something
+// below zero, is charged its hold; one that the upstream refused or failed, or
+// never got, is free.
 func (d *Decider) Settle(p Permit, now time.Time, o Outcome) error {
 	if p.p == nil || p.p.action != ActUse || p.p.settled.Swap(true) {
 		return nil
@@ -214,14 +243,15 @@ func (d *Decider) Settle(p Permit, now time.Time, o Outcome) error {
 		e.Decision = Failed
 	}
 	free := o.Unsent || o.Status >= 400
+	known := o.Known && o.Cost >= 0
 	switch {
-	case o.Known:
+	case known:
 		e.Cost = o.Cost
 	case !free:
 		e.Cost, e.Estimate = e.Hold, e.Hold > 0
 	}
 	e.Hold = 0
-	d.ledger.settle(e.Grant, e.Request, e.Cost, o.Known)
+	d.ledger.settle(e.Grant, e.Request, e.Cost, known)
 	return d.recorder.Note(e)
 }
 
@@ -229,8 +259,8 @@ func (d *Decider) Settle(p Permit, now time.Time, o Outcome) error {
 // and records it as op. That the caller is the owner is for the caller to
 // know. e carries what else the entry shall say; its Decision is set here.
 func (d *Decider) Own(ctx context.Context, a Action, w agentkeys.Wallet, s agentkeys.Service, e Event) (Permit, error) {
-	if w.IsZero() || s.IsZero() || a == "" || a == ActUse {
-		return Permit{}, deny(CodeNoGrant, 0, "an owner's permit names a wallet, a service and an owner's action")
+	if w.IsZero() || s.IsZero() || e.Op == "" || !a.owners() {
+		return Permit{}, deny(CodeNoGrant, 0, "an owner's permit names a wallet, a service, an operation and an owner's action")
 	}
 	e.Svc, e.Decision, e.Time = s, Allowed, e.Time.UTC()
 	if err := d.recorder.Record(ctx, e); err != nil {
@@ -251,21 +281,22 @@ type denialRun struct {
 }
 
 // worthRecording thins out repeated denials to one a second for each agent,
-// service and reason, with a count of those left out: an agent that hammers a
-// shut door must not fill its owner's disk.
+// service and reason, with a count of those left out since the one before: an
+// agent that hammers a shut door must not fill its owner's disk. What was left
+// out last is counted only when the agent comes again.
 func (d *Decider) worthRecording(e *Event) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := denialKey{e.Agent, e.Svc, e.Reason}
 	run := d.denied[k]
 	if run == nil {
-		run = &denialRun{}
 		if len(d.denied) >= 4096 {
 			clear(d.denied)
 		}
-		d.denied[k] = run
+		d.denied[k] = &denialRun{last: e.Time}
+		return true
 	}
-	if e.Time.Sub(run.last) < time.Second && !e.Time.Before(run.last) {
+	if since := e.Time.Sub(run.last); since >= 0 && since < time.Second {
 		run.skipped++
 		return false
 	}

@@ -1,6 +1,8 @@
 package grant
 
 import (
+	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -8,6 +10,11 @@ import (
 // Ledger counts what grants have used. It is safe for concurrent use. After a
 // restart it is rebuilt from a Snapshot and the audit entries that follow it,
 // so that no crash gives a budget back.
+//
+// A clock that goes backwards gives no window back either: a window that has
+// begun lasts until its end by the clock. A clock that was far ahead for a
+// while therefore leaves its mark until that time comes; new terms for the
+// grant, which count from zero, are the way out.
 type Ledger struct {
 	mu       sync.Mutex
 	accounts map[string]*Account
@@ -55,87 +62,126 @@ func (a *Account) roll(g *Grant, now time.Time) {
 	}
 }
 
-// reserve takes one request, and a hold of money, out of g's budgets. The
-// hold is the largest cost seen under the grant, at least a hundredth of the
-// budget: what a request costs is known only after its answer, so requests
-// already on their way can overshoot, each by its own cost less its hold.
-func (l *Ledger) reserve(g *Grant, reqID string, now time.Time) (Money, *Denial) {
+// reservation is what reserve took, for undo to give back.
+type reservation struct {
+	hold   Money
+	window time.Time // that the request was counted in
+}
+
+// reserve takes one request, and a hold of money, out of g's budgets. What a
+// request costs is known only after its answer, so the hold is a guess: the
+// largest cost seen under the grant, at least a hundredth of the budget. While
+// requests are under way, another goes out only if its hold fits the rest;
+// with none under way one goes out as long as anything is left. So a budget is
+// overshot by less than one request's cost when they come one after the other,
+// and otherwise by no more than that and what each of those under way, fewer
+// than a hundred, costs beyond its hold.
+func (l *Ledger) reserve(g *Grant, reqID string, now time.Time) (reservation, *Denial, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(g.ID)
+	if a.Open[reqID] > 0 {
+		return reservation{}, nil, fmt.Errorf("request id %q is under way already", reqID)
+	}
 	a.roll(g, now)
 	if g.Requests != nil && a.ReqUsed >= g.Requests.Limit {
-		return 0, deny(CodeRequestsSpent, retryAt(g.Requests.Per.End(now), now),
-			"the grant's budget of %s is used up", g.Requests)
+		return reservation{}, deny(CodeRequestsSpent, wait(g.Requests.Per, a.ReqStart, now),
+			"the grant's budget of %s is used up", g.Requests), nil
 	}
 	var hold Money
 	if g.Budget != nil {
-		hold = max(a.Largest, g.Budget.Limit/100, 1)
+		hold = max(a.Largest, (g.Budget.Limit-1)/100+1)
 		taken := a.Spent.plus(a.held)
 		if taken >= g.Budget.Limit || a.held > 0 && taken.plus(hold) > g.Budget.Limit {
-			return 0, deny(CodeBudgetSpent, retryAt(g.Budget.Per.End(now), now),
-				"the grant's budget of %s is used up: %s spent, %s held for requests under way", g.Budget, a.Spent, a.held)
+			var after time.Duration // how long those under way take is not known
+			if a.Spent >= g.Budget.Limit {
+				after = wait(g.Budget.Per, a.Start, now)
+			}
+			return reservation{}, deny(CodeBudgetSpent, after,
+				"the grant's budget of %s is used up: %s spent, %s held for requests under way", g.Budget, a.Spent, a.held), nil
 		}
 	}
 	if g.Rate != nil {
-		next := a.TAT
-		if next.Before(now) {
-			next = now
+		burst := g.Rate.burst()
+		tat := a.tick(g.Rate, now)
+		if early := tat.Sub(now) - burst; early > 0 {
+			return reservation{}, deny(CodeRateLimited, early, "the grant allows %s", g.Rate), nil
 		}
-		next = next.Add(g.Rate.Per / time.Duration(g.Rate.Limit))
-		if wait := next.Sub(now) - g.Rate.Per; wait > 0 {
-			return 0, deny(CodeRateLimited, wait, "the grant allows %s", g.Rate)
-		}
-		a.TAT = next
+		a.TAT = tat
 	}
 	a.take(reqID, hold)
-	return hold, nil
+	return reservation{hold, a.ReqStart}, nil, nil
 }
 
+// tick returns the theoretical arrival time after one more request at now. One
+// that lies further ahead than a whole burst comes from a clock that has gone
+// backwards since; it counts as a burst just made.
+func (a *Account) tick(r *Rate, now time.Time) time.Time {
+	if full := now.Add(r.burst()); a.TAT.After(full) {
+		a.TAT = full
+	}
+	tat := a.TAT
+	if tat.Before(now) {
+		tat = now
+	}
+	return tat.Add(r.interval())
+}
+
+// take counts a request. Every one is open until it is settled, so that Replay
+// knows those it has counted.
 func (a *Account) take(reqID string, hold Money) {
 	a.ReqUsed++
-	if hold > 0 {
-		if a.Open == nil {
-			a.Open = map[string]Money{}
-		}
-		a.Open[reqID] = hold
-		a.held = a.held.plus(hold)
-	}
+	a.Open[reqID] = hold
+	a.held = a.held.plus(hold)
 }
 
-// undo gives back a reservation whose record failed. The rate keeps its count.
-func (l *Ledger) undo(id, reqID string) {
+// undo gives back a reservation whose record failed, unless its window has
+// ended since: the present one has not been charged for it. The rate keeps
+// its count.
+func (l *Ledger) undo(id, reqID string, r reservation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := l.account(id)
-	a.ReqUsed = max(0, a.ReqUsed-1)
+	a := l.accounts[id]
+	if a == nil {
+		return
+	}
+	if a.ReqStart.Equal(r.window) {
+		a.ReqUsed = max(0, a.ReqUsed-1)
+	}
 	a.close(reqID)
 }
 
 func (a *Account) close(reqID string) Money {
 	hold := a.Open[reqID]
 	delete(a.Open, reqID)
-	a.held -= hold
+	a.held = a.held.minus(hold)
+	if len(a.Open) == 0 {
+		a.held = 0
+	}
 	return hold
 }
 
 func (l *Ledger) settle(id, reqID string, cost Money, known bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.account(id).settle(reqID, cost, known)
+	if a := l.accounts[id]; a != nil { // else the grant was dropped meanwhile
+		a.settle(reqID, cost, known)
+	}
 }
 
 func (a *Account) settle(reqID string, cost Money, known bool) {
 	a.close(reqID)
+	cost = max(0, cost)
 	a.Spent = a.Spent.plus(cost)
 	if known {
 		a.Largest = max(a.Largest, cost)
 	}
 }
 
-// Replay applies an audit entry of g written before this process started.
-// Applying an entry that a Snapshot holds already charges nothing twice for a
-// grant with a money budget; a request may be counted twice.
+// Replay applies an audit entry of g written before this process started, in
+// the order of the log. Entries that the Snapshot holds already are known by
+// their request, so none is charged twice but a request that both began and
+// ended while the snapshot was taken; none is left out.
 func (l *Ledger) Replay(g *Grant, e Event) {
 	if e.Grant != g.ID {
 		return
@@ -146,18 +192,23 @@ func (l *Ledger) Replay(g *Grant, e Event) {
 	switch {
 	case e.Op == OpUse && e.Decision == Allowed:
 		a.roll(g, e.Time)
+		if g.Rate != nil {
+			a.TAT = a.tick(g.Rate, e.Time)
+		}
 		if _, open := a.Open[e.Request]; !open {
-			a.take(e.Request, e.Hold)
+			a.take(e.Request, max(0, e.Hold))
 		}
 	case e.Op == OpSettle:
-		if _, open := a.Open[e.Request]; open || g.Budget == nil {
+		if _, open := a.Open[e.Request]; open {
 			a.settle(e.Request, e.Cost, !e.Estimate)
 		}
 	}
 }
 
 // CloseOpen charges every reservation that was under way when the last
-// process ended: its cost is not known, so its hold is spent.
+// process ended: its cost is not known, so its hold is spent. That is so also
+// for one that had been settled when the settlement, which waits for no disk,
+// was lost in the crash.
 func (l *Ledger) CloseOpen() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -182,25 +233,27 @@ func (l *Ledger) Snapshot() map[string]Account {
 	out := make(map[string]Account, len(l.accounts))
 	for id, a := range l.accounts {
 		c := *a
-		c.Open = make(map[string]Money, len(a.Open))
-		for k, v := range a.Open {
-			c.Open[k] = v
-		}
+		c.Open = maps.Clone(a.Open)
 		out[id] = c
 	}
 	return out
 }
 
-// Restore replaces every account by a snapshot's.
+// Restore replaces every account by a snapshot's. Counters below zero, which
+// no Ledger has, count as zero.
 func (l *Ledger) Restore(snap map[string]Account) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.accounts = make(map[string]*Account, len(snap))
 	for id, a := range snap {
+		a.ReqUsed, a.Spent, a.Largest = max(0, a.ReqUsed), max(0, a.Spent), max(0, a.Largest)
 		a.held = 0
-		for _, h := range a.Open {
-			a.held = a.held.plus(h)
+		open := make(map[string]Money, len(a.Open))
+		for req, h := range a.Open {
+			open[req] = max(0, h)
+			a.held = a.held.plus(open[req])
 		}
+		a.Open = open
 		l.accounts[id] = &a
 	}
 }
@@ -216,12 +269,18 @@ type Usage struct {
 func (l *Ledger) Usage(g *Grant, now time.Time) Usage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := l.account(g.ID)
-	a.roll(g, now)
-	return Usage{a.ReqUsed, a.Spent, a.held}
+	a := l.accounts[g.ID]
+	if a == nil {
+		return Usage{}
+	}
+	c := *a // to look must not roll the windows
+	c.roll(g, now)
+	return Usage{c.ReqUsed, c.Spent, c.held}
 }
 
-func retryAt(end, now time.Time) time.Duration {
+// wait is the time from now to the end of the window that began at start.
+func wait(w Window, start, now time.Time) time.Duration {
+	end := w.End(start)
 	if end.IsZero() {
 		return 0
 	}
