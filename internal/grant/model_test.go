@@ -339,7 +339,7 @@ func TestNoCrashGivesBudgetBack(t *testing.T) {
 				}
 				uses[id].cost, uses[id].settled = o.Cost, len(k.log)
 			},
-			"time": func(t *rapid.T) { now = now.Add(max(0, drawStep(t))) },
+			"time":     func(t *rapid.T) { now = now.Add(max(0, drawStep(t))) },
 			"snapshot": func(*rapid.T) { snapshot() },
 			"crash": func(t *rapid.T) {
 				kept := rapid.IntRange(k.durable, len(k.log)).Draw(t, "kept")
