@@ -69,10 +69,15 @@ func (a *app) examine(ctx context.Context, p local.Paths) []finding {
 	if c, err := readCustody(p.Custody()); err != nil {
 		pr := explain(err)
 		add("passphrase", "bad", pr.fix, "%v", pr)
-	} else if err := keychain.Probe(); c.Keeper == keeperKeychain && err != nil {
-		add("passphrase", "bad", "unlock the OS keychain", "it is in the OS keychain, which cannot be used: %v", err)
 	} else if c.Keeper == keeperKeychain {
-		add("passphrase", "ok", "", "in the OS keychain")
+		v, err := keychain.Get(ctx, c.Account)
+		v.Clear()
+		if err != nil {
+			pr := explain(err)
+			add("passphrase", "bad", pr.fix, "it is in the OS keychain: %v", err)
+		} else {
+			add("passphrase", "ok", "", "in the OS keychain")
+		}
 	} else if exists(p.Roots()) {
 		add("passphrase", "ok", "", "kept by you; 'agentkeys up' asks for it")
 	}

@@ -26,6 +26,7 @@ var causes = []struct {
 	{signer.ErrCorrupt, exitCorrupt, "corrupt", "restore roots.age from a backup; without it the stored keys cannot be opened"},
 	{keychain.ErrLocked, exitLocked, "locked", "unlock the OS keychain and try again"},
 	{keychain.ErrNotFound, exitLocked, "locked", "the keychain entry is gone: restore the keychain, or begin anew in another AGENTKEYS_HOME"},
+	{keychain.ErrDamaged, exitCorrupt, "corrupt", "restore the keychain from a backup; without it the stored keys cannot be opened"},
 	{keychain.ErrUnavailable, exitLocked, "no-keychain", "start your desktop session's keychain, or give --passphrase-file FILE at the first start"},
 	{audit.ErrCorrupt, exitCorrupt, "corrupt", "run 'agentkeys audit verify' to see what is wrong; restore the log from a backup"},
 	{broker.ErrCorrupt, exitCorrupt, "corrupt", "restore the file it names from a backup, or remove it: what it granted is then gone"},

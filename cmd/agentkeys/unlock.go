@@ -52,7 +52,9 @@ func (a *app) begin(ctx context.Context, p local.Paths, passphraseFile string) (
 		// New roots would orphan everything that the lost ones have sealed.
 		return signer.Roots{}, rootsMissing(p)
 	}
-	c, err := a.chooseKeeper(passphraseFile)
+	// The passphrase, and then the roots, are about to be in this memory.
+	daemon.Harden()
+	c, err := a.chooseKeeper(ctx, passphraseFile)
 	if err != nil {
 		return signer.Roots{}, err
 	}
@@ -153,12 +155,12 @@ func (a *app) passphraseFile(flag string) string {
 }
 
 // chooseKeeper settles at the first run where the passphrase will live.
-func (a *app) chooseKeeper(passphraseFile string) (custody, error) {
+func (a *app) chooseKeeper(ctx context.Context, passphraseFile string) (custody, error) {
 	c := custody{Version: 1, Keeper: keeperPassphrase}
 	if a.passphraseFile(passphraseFile) != "" {
 		return c, nil
 	}
-	err := keychain.Probe()
+	err := keychain.Probe(ctx)
 	switch {
 	case err == nil:
 		c.Keeper = keeperKeychain
@@ -177,13 +179,11 @@ func (a *app) keychainKey(ctx context.Context, c *custody) (signer.FileKey, erro
 	var id [8]byte
 	_, _ = rand.Read(id[:])
 	c.Account = hex.EncodeToString(id[:])
-	raw := make([]byte, 32)
-	_, _ = rand.Read(raw)
-	v := secret.New(raw)
-	if err := keychain.Set(ctx, c.Account, v); err != nil {
+	v, err := keychain.Create(ctx, c.Account)
+	if err != nil {
 		return signer.FileKey{}, explain(err)
 	}
-	fmt.Fprintln(a.stderr, "The roots of your keys are sealed by a passphrase in the OS keychain.")
+	fmt.Fprintln(a.stderr, "The roots of your keys are sealed by a secret in the OS keychain.")
 	return signer.RandomKey(v)
 }
 
