@@ -275,7 +275,11 @@ func (a *app) grantsCmd() *cobra.Command {
 					if g.Expired {
 						until = "EXPIRED"
 					}
-					rows = append(rows, []string{g.Agent.String(), g.Svc.String(), join(g.Rules, ", "), used, until})
+					paths := join(g.Rules, ", ")
+					if len(g.Unsafe) > 0 {
+						paths = strings.TrimPrefix(paths+", UNSAFE "+join(g.Unsafe, ", "), ", ")
+					}
+					rows = append(rows, []string{g.Agent.String(), g.Svc.String(), paths, used, until})
 				}
 				a.table("AGENT SERVICE PATHS USED EXPIRES", rows)
 			})
