@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"os"
@@ -76,6 +77,9 @@ func (a *app) serveForeground(ctx context.Context, p local.Paths, o upOptions, r
 // serve runs until ctx ends or the owner asks to stop.
 func (a *app) serve(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots, started func()) error {
 	log := slog.New(slog.NewTextHandler(a.stderr, nil))
+	// net/http has no other logger for what a service sends without having
+	// been asked, and quotes it: it may be the key.
+	stdlog.SetOutput(io.Discard)
 	h, err := local.Open(local.Options{
 		Paths: p, Roots: roots, Port: o.port, Idle: o.idle, Log: log, Now: time.Now, Version: version,
 	})
