@@ -149,7 +149,7 @@ func parseParties(args []string) (agentkeys.Agent, agentkeys.Service, error) {
 	return label, svc, err
 }
 
-func parseTerms(_ *cobra.Command, paths, unsafe, budgets []string, rate, expires string) (control.GrantRequest, error) {
+func parseTerms(cmd *cobra.Command, paths, unsafe, budgets []string, rate, expires string) (control.GrantRequest, error) {
 	var r control.GrantRequest
 	var err error
 	if r.Rules, err = grant.ParseRules(paths); err != nil {
@@ -171,7 +171,8 @@ func parseTerms(_ *cobra.Command, paths, unsafe, budgets []string, rate, expires
 			r.Requests = requests
 		}
 	}
-	if rate != "" {
+	// An empty one is a variable that was not set, not a wish for no limit.
+	if cmd.Flags().Changed("rate") {
 		if r.Rate, err = grant.ParseRate(rate); err != nil {
 			return r, fmt.Errorf("--rate %q: %w", rate, err)
 		}
@@ -185,8 +186,11 @@ func parseTerms(_ *cobra.Command, paths, unsafe, budgets []string, rate, expires
 // parseExpiry parses a span with s, m, h, d or w, or a moment.
 func parseExpiry(s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		if !t.After(now) {
+		switch {
+		case !t.After(now):
 			return t, fmt.Errorf("--expires %s lies in the past", s)
+		case t.After(now.Add(longestGrant)):
+			return t, fmt.Errorf("--expires %s lies more than ten years ahead", s)
 		}
 		return t, nil
 	}
@@ -197,18 +201,21 @@ func parseExpiry(s string, now time.Time) (time.Time, error) {
 	return now.Add(d), nil
 }
 
+// longestGrant is ten years: far enough for "always", near enough for sums.
+const longestGrant = 10 * 365 * 24 * time.Hour
+
 func parseSpan(s string) (time.Duration, error) {
 	const day = 24 * time.Hour
 	unit := map[string]time.Duration{"d": day, "w": 7 * day}
 	for suffix, u := range unit {
 		if n, ok := strings.CutSuffix(s, suffix); ok {
 			var count int
-			if _, err := fmt.Sscanf(n+"\n", "%d\n", &count); err == nil && count > 0 && count <= 3650 {
+			if _, err := fmt.Sscanf(n+"\n", "%d\n", &count); err == nil && count > 0 && count <= int(longestGrant/u) {
 				return time.Duration(count) * u, nil
 			}
 		}
 	}
-	if d, err := time.ParseDuration(s); err == nil && d > 0 && d <= 10*365*day {
+	if d, err := time.ParseDuration(s); err == nil && d > 0 && d <= longestGrant {
 		return d, nil
 	}
 	return 0, fmt.Errorf("write a span such as 90m, 12h, 7d or 4w, at most ten years")

@@ -71,7 +71,7 @@ func span(d time.Duration) string {
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", d.Round(time.Second)/time.Second)
-	case d < time.Hour:
+	case d < 2*time.Hour:
 		return fmt.Sprintf("%dm", d.Round(time.Minute)/time.Minute)
 	case d < 2*day:
 		return fmt.Sprintf("%dh", d.Round(time.Hour)/time.Hour)
