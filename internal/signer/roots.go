@@ -176,8 +176,12 @@ func (r Roots) MarshalYAML() (any, error) { return nil, secret.ErrMarshal }
 func (r Roots) GobEncode() ([]byte, error) { return nil, secret.ErrMarshal }
 
 // EncodeRoots returns roots in the form of the roots file's plaintext, to hand
-// them to another process over a pipe. Whoever gets it clears it.
+// them to another process of this program over a pipe or a socket of the same
+// user, and nowhere else. Whoever gets it clears it.
 func EncodeRoots(r Roots) (secret.Value, error) {
+	if r.isZero() {
+		return secret.Value{}, errZeroRoots
+	}
 	b, err := formatRoots(r)
 	return secret.New(b), err
 }

@@ -56,6 +56,27 @@ func TestEpochs(t *testing.T) {
 	}
 }
 
+func TestEncodeRoots(t *testing.T) {
+	r := must[Roots](t)(NewRoots().AddEpoch())
+	text := must[secret.Value](t)(EncodeRoots(r))
+	got := must[Roots](t)(DecodeRoots(text))
+	if !r.continuedBy(got) || !got.continuedBy(r) || got.Epochs() != 2 {
+		t.Error("other roots came back")
+	}
+	text.Clear()
+	if got.box.identity.Len() != rootSize || !r.continuedBy(got) {
+		t.Error("decoded roots share the bytes they were decoded from")
+	}
+	for _, bad := range []secret.Value{{}, secret.FromString("{}"), text} {
+		if _, err := DecodeRoots(bad); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := EncodeRoots(Roots{}); err == nil || (Roots{}).Epochs() != 0 {
+		t.Error("zero roots were encoded")
+	}
+}
+
 func TestInstall(t *testing.T) {
 	r1 := NewRoots()
 	s := New(r1)

@@ -6,8 +6,8 @@
 // It must not learn what is stored, where, or who asks: it depends on no store,
 // broker, network or keychain.
 //
-// Laws: a root leaves this package in no other way than encrypted, in its file;
-// there is no call that signs what a caller chooses, so no signature can stand
+// Laws: a root leaves this package encrypted, in its file, or through
+// EncodeRoots, to another process of this program; there is no call that signs what a caller chooses, so no signature can stand
 // in for a key; nothing is derived for a name that is zero.
 package signer
 
