@@ -7,8 +7,9 @@
 // broker, network or keychain.
 //
 // Laws: a root leaves this package encrypted, in its file, or through
-// EncodeRoots, to another process of this program; there is no call that signs what a caller chooses, so no signature can stand
-// in for a key; nothing is derived for a name that is zero.
+// EncodeRoots, to another process of this program; there is no call that signs
+// what a caller chooses, so no signature can stand in for a key; nothing is
+// derived for a name that is zero.
 package signer
 
 import (
