@@ -49,7 +49,11 @@ var errInterrupted = failWith(exitInterrupted, "interrupted", errors.New("interr
 
 // usage is a mistake in how a command was called.
 func usage(c *cobra.Command, err error) error {
-	return failWith(exitUsage, "usage", err, fmt.Sprintf("see '%s --help'", c.CommandPath()))
+	exit := exitUsage
+	if c.Name() == "run" {
+		exit = exitRunFailed // anything lower may be its program's
+	}
+	return failWith(exit, "usage", err, fmt.Sprintf("see '%s --help'", c.CommandPath()))
 }
 
 var exits = map[string]int{

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,11 +35,11 @@ cannot be executed and 127 that it was not found. The session ends with it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			label, err := a.agentFlag(cmd, as)
 			if err != nil {
-				return err
+				return runFailed(err)
 			}
 			client, err := a.client()
 			if err != nil {
-				return err
+				return runFailed(err)
 			}
 			sess, err := client.StartSession(cmd.Context(), control.SessionRequest{
 				Agent: label, TTL: int64(local.SessionTTL.Seconds()), Run: true,
@@ -53,7 +54,7 @@ cannot be executed and 127 that it was not found. The session ends with it.`,
 			path, err := exec.LookPath(args[0])
 			if err != nil {
 				a.endSession(client, sess.Token)
-				if errors.Is(err, os.ErrPermission) {
+				if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EISDIR) {
 					return failWith(126, "not-executable", fmt.Errorf("cannot execute %s", args[0]), "make it executable")
 				}
 				return failWith(127, "not-found", fmt.Errorf("no program %s", args[0]), "check its name and your PATH")
@@ -63,7 +64,7 @@ cannot be executed and 127 that it was not found. The session ends with it.`,
 			stop()
 			a.endSession(client, sess.Token)
 			if err != nil {
-				return failWith(126, "not-executable", err, "")
+				return failWith(126, "not-executable", fmt.Errorf("cannot execute %s: %w", args[0], err), "check that it is a program, and that what its first line names is there")
 			}
 			if code != 0 {
 				return exitStatus(code)
@@ -152,12 +153,14 @@ func agentEnv(env []string, s local.Env, keep []string) (out, dropped []string) 
 			continue
 		case kept(name):
 		case unset[name], value != "" && catalog.LooksLikeKey(value):
-			dropped = append(dropped, name)
+			if value != "" {
+				dropped = append(dropped, name)
+			}
 			continue
 		}
 		switch name {
 		case "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy":
-			proxied = true
+			proxied = proxied || value != ""
 		case "NO_PROXY", "no_proxy":
 			noProxy[name] = value
 			continue
@@ -198,6 +201,9 @@ or the agent is removed, from any process of yours that has them.`,
 			life, err := parseSpan(ttl)
 			if err != nil {
 				return usage(cmd, fmt.Errorf("--ttl %q: %w", ttl, err))
+			}
+			if life > local.MaxSessionTTL {
+				return usage(cmd, fmt.Errorf("--ttl %q: at most %s", ttl, span(local.MaxSessionTTL)))
 			}
 			if shell != "sh" && shell != "fish" {
 				return usage(cmd, fmt.Errorf("--shell %q: there is sh and fish", shell))

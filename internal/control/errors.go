@@ -68,7 +68,7 @@ var outcomes = []struct {
 	{secret.ErrTooLarge, CodeBadKey, http.StatusRequestEntityTooLarge, "paste the key alone"},
 	{local.ErrGranted, CodeConflict, http.StatusConflict, "revoke the grants first, or add --force to revoke them all"},
 	{local.ErrNoCost, CodeRequest, http.StatusUnprocessableEntity, "give a budget in requests (--budget 1000req/day), or set prices with 'agentkeys services set NAME --price MODEL=IN/OUT'"},
-	{local.ErrTerms, CodeRequest, http.StatusUnprocessableEntity, ""},
+	{local.ErrTerms, CodeRequest, http.StatusUnprocessableEntity, "choose others; 'agentkeys grant --help' has examples"},
 	{local.ErrRotating, CodeConflict, http.StatusConflict, "wait for it to end"},
 	{local.ErrConfig, CodeCorrupt, http.StatusInternalServerError, "mend or remove the file it names"},
 	{broker.ErrAgentExists, CodeExists, http.StatusConflict, "choose another label, or go on with the agent there is"},
