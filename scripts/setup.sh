@@ -18,6 +18,7 @@ need gcc gcc                                  # the race detector
 need tmux tmux                                # sessions on a real terminal
 need strace strace                            # failing system calls one by one
 need nginx nginx-light                        # a rival in make bench
+need python3 python3                          # a second reading of the signer's vectors
 need dbus-daemon dbus-daemon                  # a session bus, and on it
 need gnome-keyring-daemon gnome-keyring       # a real OS keychain
 need npm npm                                  # JavaScript SDKs
