@@ -42,19 +42,16 @@ func benchDir(b testing.TB) string {
 	return dir
 }
 
+var benchRooted bool
+
 var benchRoot = sync.OnceValue(func() string {
+	benchRooted = true
 	dir, err := os.MkdirTemp("", "audit-bench")
 	if err != nil {
 		panic(err)
 	}
 	return dir
 })
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	_ = os.RemoveAll(benchRoot())
-	os.Exit(code)
-}
 
 // floor is a bare group-committed append: the shortest code that makes n
 // writers durable with one fdatasync for all who wait, and nothing else.

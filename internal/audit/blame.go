@@ -75,7 +75,7 @@ func classify(r *Reader, n int64, c checked, stored []byte) *CorruptError {
 	if findHash(c.leaves, wanted) < 0 && bytes.Equal(here, next(stored, at)) {
 		return corrupt(Cut, index, "it is gone, and the next stands in its place")
 	}
-	if bytes.Equal(wanted, next(c.leaves, at)) {
+	if findHash(stored, here) < 0 && bytes.Equal(wanted, next(c.leaves, at)) {
 		return corrupt(Edited, index, "an entry that was not logged stands before it")
 	}
 	if i := findHash(stored, here); i >= 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -149,16 +150,19 @@ func TestModel(t *testing.T) {
 				reopen(dir)
 			},
 			"crash": func(t *rapid.T) {
-				// Nothing is under way now but notes, which l may flush
-				// while its files are copied: make that happen before.
 				if err := l.sync(); err != nil {
 					t.Fatal(err)
 				}
 				sure = len(want)
 				runs++
 				to := filepath.Join(root, fmt.Sprint(runs))
+				// These keep what runs in the background from running.
+				l.pub.Lock()
+				l.journal.mu.Lock()
 				copyLog(t, dir, to)
 				last, off := filepath.Join(to, journalName, segmentName(l.journal.segments[len(l.journal.segments)-1])), l.journal.off
+				l.journal.mu.Unlock()
+				l.pub.Unlock()
 				// One more batch was being written, and parts of it arrived.
 				var torn []byte
 				for range rapid.IntRange(0, 5).Draw(t, "unfinished") {
@@ -207,17 +211,18 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// Whatever prefix of the last segment a crash leaves, the log opens to exactly
+// Whatever part of the last segment a crash leaves, the log opens to exactly
 // the entries that are whole in it, and goes on from there.
 func TestEveryPrefixReopens(t *testing.T) {
 	root, opts := memDir(t), testOptions(t)
+	opts.JournalSize = 64 << 10
 	dir := filepath.Join(root, "log")
 	l, err := Open(dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	// Enough for a full bundle and an older segment, then a few by themselves.
+	// A full bundle and some more under a checkpoint, then a few by themselves.
 	for i := range 280 {
 		if err := l.Note(modelEvent(i, 0)); err != nil {
 			t.Fatal(err)
@@ -238,8 +243,15 @@ func TestEveryPrefixReopens(t *testing.T) {
 	if ends[0] < start {
 		t.Fatal("the test wants the last entries in one segment")
 	}
+	l.journal.mu.Lock()
 	name := segmentName(l.journal.segments[len(l.journal.segments)-1])
+	l.journal.mu.Unlock()
+	// TestScanEveryPrefix tries every byte; here it is those around a frame's
+	// end, and some of the others.
 	for cut := start; cut <= ends[3]+1; cut++ {
+		if near := slices.ContainsFunc(ends, func(at int64) bool { return cut >= at-1 && cut <= at+1 }); !near && cut%9 != 0 {
+			continue
+		}
 		to := filepath.Join(root, "copy")
 		copyLog(t, dir, to)
 		if err := os.Truncate(filepath.Join(to, journalName, name), cut); err != nil {

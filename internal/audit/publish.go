@@ -120,7 +120,7 @@ func (l *Log) tidy(size int64) error {
 		n := size >> (tileHeight * (max(level, 0) + 1))
 		partial := filepath.Dir(filepath.Join(l.dir, tilePath(level, n, 1)))
 		for _, d := range []string{partial, filepath.Dir(partial)} {
-			if err := durable.Sweep(d); err != nil {
+			if err := durable.Sweep(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -197,11 +198,19 @@ func (w *walk) partials() error {
 	for level := entriesLevel; level < tileLevels(w.r.head.Size); level++ {
 		n := w.r.head.Size >> (tileHeight * (max(level, 0) + 1))
 		now := tileWidthAt(level, n, w.r.head.Size)
-		for v := 1; v < now; v++ {
+		kept, err := os.ReadDir(filepath.Dir(filepath.Join(w.r.dir, tilePath(level, n, 1))))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, d := range kept {
+			v, err := strconv.Atoi(d.Name())
+			if err != nil || v <= 0 || v >= now {
+				continue
+			}
 			path := tilePath(level, n, v)
 			data, err := readFile(filepath.Join(w.r.dir, path), maxBundle)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue
+				continue // pruned just now
 			} else if err != nil {
 				return err
 			}
