@@ -4,7 +4,11 @@
 //
 // Every function returns an error, and promises nothing, when any step failed:
 // after a failed fsync the state of the file is unknown, and callers must not
-// acknowledge.
+// acknowledge. What is there is whole even then: the old file or the new one.
+//
+// The directory a path is in belongs to the user alone; names in it are
+// trusted. A symbolic link in the place of a file is replaced or refused, never
+// written through.
 package durable
 
 import (
@@ -13,16 +17,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 )
 
 // ErrLocked says that another process holds the lock.
-var ErrLocked = errors.New("locked by another process")
+var ErrLocked = errors.New("locked already")
 
 // tempPrefix starts the names of unfinished files; Sweep removes them.
 const tempPrefix = ".tmp-"
 
-// WriteFile replaces path, or creates it, with data, mode 0600.
+// WriteFile replaces path, or creates it, with data, mode 0600 whatever the
+// umask.
 func WriteFile(path string, data []byte) error {
 	tmp, err := writeTemp(path, data)
 	if err != nil {
@@ -36,7 +43,8 @@ func WriteFile(path string, data []byte) error {
 }
 
 // CreateFile creates path with data, mode 0600, or fails with fs.ErrExist and
-// leaves the file that is there alone. Of several racing calls one wins.
+// leaves what is there alone. Of several racing calls one wins. The file system
+// must have hard links.
 func CreateFile(path string, data []byte) error {
 	tmp, err := writeTemp(path, data)
 	if err != nil {
@@ -51,15 +59,21 @@ func CreateFile(path string, data []byte) error {
 	return SyncDir(filepath.Dir(path))
 }
 
-// Remove removes path. A path that is not there is fs.ErrNotExist.
+// Remove removes path. A path that is not there is fs.ErrNotExist, and then it
+// is durably not there: an earlier Remove may have got no further than that.
 func Remove(path string) error {
-	if err := os.Remove(path); err != nil {
+	err := os.Remove(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	if serr := SyncDir(filepath.Dir(path)); serr != nil {
+		return serr
+	}
+	return err
 }
 
-// MkdirAll makes dir and its parents, each new one 0700 and synced.
+// MkdirAll makes dir and its parents, each new one 0700 whatever the umask, and
+// synced.
 func MkdirAll(dir string) error {
 	if fi, err := os.Stat(dir); err == nil {
 		if !fi.IsDir() {
@@ -73,10 +87,25 @@ func MkdirAll(dir string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	switch err := os.Mkdir(dir, 0o700); {
+	case err == nil:
+		err = os.Chmod(dir, 0o700)
+		if err == nil {
+			err = SyncDir(parent)
+		}
+		if err != nil {
+			_ = os.Remove(dir) // so that the next attempt does not take it for durable
+		}
+		return err
+	case errors.Is(err, fs.ErrExist):
+		// Made by somebody else meanwhile, or a dangling link.
+		if fi, serr := os.Stat(dir); serr != nil || !fi.IsDir() {
+			return err
+		}
+		return SyncDir(parent)
+	default:
 		return err
 	}
-	return SyncDir(parent)
 }
 
 // SyncDir makes the entries of dir durable.
@@ -95,33 +124,55 @@ func SyncDir(dir string) error {
 // Sweep removes what interrupted writes left in dir. Only the process that
 // alone writes dir may call it.
 func Sweep(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	for _, p := range left {
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), tempPrefix) || e.IsDir() {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
 }
 
-// Lock takes an exclusive lock on path, creating it. It does not wait: a lock
-// held elsewhere is ErrLocked. The kernel drops the lock with the process.
+// Lock takes an exclusive lock on path, creating it, mode 0600. It does not
+// wait: a lock held elsewhere, in this process or another, is ErrLocked. It is
+// held until unlock is called or the process ends, however that ends. Nobody
+// may remove path.
 func Lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+	// Not an os.File: the garbage collector would unlock it for a caller that
+	// has dropped unlock.
+	var fd int
+	for {
+		fd, err = syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_CLOEXEC|syscall.O_NOFOLLOW, 0o600)
+		if err != syscall.EINTR {
+			break
+		}
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = f.Close()
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	if err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = syscall.Close(fd)
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%w: %s", ErrLocked, path)
 		}
 		return nil, &fs.PathError{Op: "flock", Path: path, Err: err}
 	}
-	return func() { _ = f.Close() }, nil
+	if err := syscall.Fchmod(fd, 0o600); err != nil { // the umask may have taken more
+		_ = syscall.Close(fd)
+		return nil, &fs.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return sync.OnceFunc(func() {
+		// A child that is just being started has fd too, until it executes its
+		// program: to close it would not be enough.
+		_ = syscall.Flock(fd, syscall.LOCK_UN)
+		_ = syscall.Close(fd)
+	}), nil
 }
 
 func writeTemp(path string, data []byte) (name string, err error) {
@@ -134,7 +185,10 @@ func writeTemp(path string, data []byte) (name string, err error) {
 			_ = os.Remove(f.Name())
 		}
 	}()
-	if _, err = f.Write(data); err == nil {
+	if err = f.Chmod(0o600); err == nil {
+		_, err = f.Write(data)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
