@@ -348,7 +348,7 @@ func TestLock(t *testing.T) {
 		_, err := other.Wait()
 		t.Fatalf("once it is free: %v", err)
 	}
-	unlock() // a second time: not what another holds now, nor another file's descriptor
+	unlock() // a second time: not what another holds now
 	if _, err := durable.Lock(path); !errors.Is(err, durable.ErrLocked) {
 		t.Errorf("while another process holds it: %v", err)
 	}
@@ -359,6 +359,31 @@ func TestLock(t *testing.T) {
 	again(t, path)
 	if _, err := durable.Lock(filepath.Join(dir, "no", "lock")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
+	}
+}
+
+// TestUnlockTwice: the descriptor belongs to somebody else by then.
+func TestUnlockTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := durable.Lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock()
+	var files []*os.File
+	for range 8 {
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	unlock()
+	for _, f := range files {
+		if _, err := f.Stat(); err != nil {
+			t.Error(err)
+		}
+		_ = f.Close()
 	}
 }
 
