@@ -44,7 +44,7 @@ func New(secrets ...string) *Search {
 			s.needles = append(s.needles, needle{fmt.Sprintf("secret %d, %s", i, form), text, fold})
 		}
 		for at := head; at+Fragment <= len(secret); at++ {
-			add(fmt.Sprintf("raw from byte %d", at), []byte(secret[at:at+Fragment]), false)
+			add("raw", []byte(secret[at:at+Fragment]), false)
 		}
 		add("hex", []byte(hex.EncodeToString([]byte(secret[head:head+Fragment]))), true)
 		add("hex", []byte(hex.EncodeToString([]byte(secret[len(secret)-Fragment:]))), true)
@@ -90,7 +90,11 @@ func (s *Search) in(data []byte, how string, depth int, found *[]string) {
 
 func (s *Search) plain(data []byte, how string, found *[]string) {
 	var folded []byte
+	last := ""
 	for _, n := range s.needles {
+		if n.name == last {
+			continue // one fragment of it is enough
+		}
 		in := data
 		if n.fold {
 			if folded == nil {
@@ -100,9 +104,7 @@ func (s *Search) plain(data []byte, how string, found *[]string) {
 		}
 		if i := bytes.Index(in, n.text); i >= 0 {
 			*found = append(*found, fmt.Sprintf("%s at %d%s", n.name, i, how))
-			if len(*found) > 20 {
-				return
-			}
+			last = n.name
 		}
 	}
 }

@@ -42,8 +42,9 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Program is the path of agentkeys, built from the checkout. Anybody on the
-// machine may run it. AGENTKEYS_E2E_RACE builds it with the race detector.
+// Program is the path of agentkeys, built from the checkout, or a copy of the
+// one that AGENTKEYS_E2E_PROGRAM names. Anybody on the machine may run it.
+// AGENTKEYS_E2E_RACE builds it with the race detector.
 func Program(t testing.TB) string {
 	t.Helper()
 	built.Do(func() {
@@ -51,6 +52,13 @@ func Program(t testing.TB) string {
 			return
 		}
 		built.bin = filepath.Join(built.dir, "agentkeys")
+		if built.err = os.Chmod(built.dir, 0o755); built.err != nil {
+			return
+		}
+		if ready := os.Getenv("AGENTKEYS_E2E_PROGRAM"); ready != "" {
+			built.err = copyProgram(ready, built.bin)
+			return
+		}
 		args := []string{"build", "-o", built.bin}
 		if os.Getenv("AGENTKEYS_E2E_RACE") != "" {
 			args = append(args, "-race")
@@ -58,9 +66,7 @@ func Program(t testing.TB) string {
 		out, err := exec.Command("go", append(args, "github.com/litentry/agentkeys/cmd/agentkeys")...).CombinedOutput()
 		if built.err = err; err != nil {
 			built.err = errors.New(string(out))
-			return
 		}
-		built.err = os.Chmod(built.dir, 0o755)
 	})
 	if built.err != nil {
 		t.Fatal(built.err)
@@ -73,13 +79,12 @@ func Self(t testing.TB) string {
 	t.Helper()
 	Program(t)
 	path := filepath.Join(built.dir, "self")
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
+	if _, err := os.Stat(path); err == nil {
+		return path
 	}
-	data, err := os.ReadFile(exe)
-	if err == nil && !exists(path) {
-		err = os.WriteFile(path, data, 0o755)
+	exe, err := os.Executable()
+	if err == nil {
+		err = copyProgram(exe, path)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -87,9 +92,12 @@ func Self(t testing.TB) string {
 	return path
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+func copyProgram(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o755)
 }
 
 // Home is one user's agentkeys.

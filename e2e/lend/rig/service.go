@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,15 +10,17 @@ import (
 )
 
 // Key makes a key of the form that a service's catalogue entry wants, new each
-// time.
+// time; without a shape, one of no service that there is.
 func Key(shape testsrv.Shape) string {
 	switch shape {
 	case testsrv.OpenAI:
 		return "sk-proj-" + Random(20) + "T3BlbkFJ" + Random(20)
 	case testsrv.Anthropic:
 		return "sk-ant-api03-" + Random(47)[:93] + "AA"
+	case testsrv.OpenRouter:
+		return "sk-or-v1-" + Random(32)
 	}
-	return "sk-or-v1-" + Random(32)
+	return "key-of-the-test-" + Random(32)
 }
 
 // base is what a service's base URL has after its origin.
@@ -41,7 +44,7 @@ func (h *Home) StandIn(opts testsrv.Options) *Service {
 		opts.Keys = map[string]string{"real": s.Key}
 	}
 	s.Server = h.Serve(opts)
-	h.Reach(s.Name, s.URL()+base[opts.Shape], s.Server)
+	h.Reach(s.Name, s.URL()+base[opts.Shape], s.CAPEM())
 	if s.Key != "" {
 		h.Store(s.Name, s.Key)
 	}
@@ -60,9 +63,13 @@ func (h *Home) Serve(opts testsrv.Options) *testsrv.Server {
 }
 
 // Reach has a service reached at a stand-in.
-func (h *Home) Reach(service, baseURL string, s *testsrv.Server) {
+func (h *Home) Reach(service, baseURL string, ca []byte) {
 	h.t.Helper()
-	h.OK("services", "set", service, "--base-url", baseURL, "--ca", h.File(service+"-ca.pem", s.CAPEM()), "--allow-address", s.Addr())
+	u, err := url.Parse(baseURL)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.OK("services", "set", service, "--base-url", baseURL, "--ca", h.File(service+"-ca.pem", ca), "--allow-address", u.Host)
 }
 
 // File writes a file for a command to read.
@@ -85,9 +92,15 @@ func (h *Home) Store(service, key string, flags ...string) {
 // stand-in, and which lends everything.
 func (h *Home) Custom(service string, s *testsrv.Server) {
 	h.t.Helper()
+	h.CustomAt(service, s.URL(), s.CAPEM())
+}
+
+// CustomAt is Custom for any server.
+func (h *Home) CustomAt(service, baseURL string, ca []byte) {
+	h.t.Helper()
 	text := strings.NewReplacer("NAME", service, "UPPER", strings.ToUpper(service)).Replace(customService)
 	h.OK("services", "add", h.File(service+".yaml", []byte(text)))
-	h.Reach(service, s.URL(), s)
+	h.Reach(service, baseURL, ca)
 }
 
 const customService = `id: NAME
