@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -54,7 +55,7 @@ func informational(_ *Server, w http.ResponseWriter, r *http.Request) {
 	landed(nil, w, r)
 }
 
-var block = bytes.Repeat([]byte("0123456789abcdef"), 4096) // 64 KiB
+var block = sync.OnceValue(func() []byte { return bytes.Repeat([]byte("0123456789abcdef"), 4096) }) // 64 KiB
 
 func huge(_ *Server, w http.ResponseWriter, r *http.Request) {
 	n := number(r, "bytes", 100<<20)
@@ -63,7 +64,7 @@ func huge(_ *Server, w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
 	}
 	for n > 0 {
-		k, err := w.Write(block[:min(n, int64(len(block)))])
+		k, err := w.Write(block()[:min(n, int64(len(block())))])
 		if err != nil {
 			return
 		}

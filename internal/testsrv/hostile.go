@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Trick is one hostile answer. Every shape serves it, for any method and
@@ -23,44 +24,48 @@ type trick struct {
 }
 
 // tricks are all of them. Query parameters are named in parentheses with their
-// defaults; the credential is what leaked reads.
-var tricks = append([]trick{
-	{path: "landed", does: "answers 200 with a short text, the target of redirects", serve: landed},
+// defaults; the credential is what leaked reads. They are made when they are
+// first wanted: this package is linked into the program for its demo, and must
+// not slow its start.
+var tricks = sync.OnceValue(func() []trick {
+	return append([]trick{
+		{path: "landed", does: "answers 200 with a short text, the target of redirects", serve: landed},
 
-	{path: "echo/headers", does: "every request header again as a response header, under its name and under X-Echo-<name>", serve: echoHeaders},
-	{path: "echo/cookie", does: "the credential in Set-Cookie", serve: echoCookie},
-	{path: "echo/body", does: "the credential in a text body (pad=0 bytes of dots on either side)", serve: echoBody},
-	{path: "echo/error", does: "the credential in an HTML error page (status=500)", serve: echoError},
-	{path: "echo/chunked", does: "the same as echo/body, flushed after every (every=1) bytes", serve: echoChunked},
-	{path: "echo/range", does: "the same as echo/body, honouring Range", serve: echoRange},
-	{path: "echo/sse", does: "events that each carry the credential, flushed after every (every=1) bytes (events=3)", serve: echoSSE},
-	{path: "echo/as/{form}", does: "the credential written as " + strings.Join(formNames(), ", ") + " (pad=0)", serve: echoForm},
-	{path: "echo/encoded/{coding}", does: "echo/body with Content-Encoding gzip, deflate (zlib), raw-deflate, stacked (gzip twice), or one of Options.Encoders (pad=0)", serve: echoEncoded},
-	{path: "echo/mislabelled", does: "echo/body in gzip without Content-Encoding", serve: echoMislabelled},
-	{path: "echo/trailer", does: "the credential in the trailer X-Echo", serve: echoTrailer},
-	{path: "echo/informational", does: "the credential in the Link header of a 103 before the answer", serve: echoInformational},
-	{path: "echo/redirect/{to}", does: "a redirect to same, host, port, scheme or (at=) with the credential in the Location's query (status=302)", serve: echoRedirect},
+		{path: "echo/headers", does: "every request header again as a response header, under its name and under X-Echo-<name>", serve: echoHeaders},
+		{path: "echo/cookie", does: "the credential in Set-Cookie", serve: echoCookie},
+		{path: "echo/body", does: "the credential in a text body (pad=0 bytes of dots on either side)", serve: echoBody},
+		{path: "echo/error", does: "the credential in an HTML error page (status=500)", serve: echoError},
+		{path: "echo/chunked", does: "the same as echo/body, flushed after every (every=1) bytes", serve: echoChunked},
+		{path: "echo/range", does: "the same as echo/body, honouring Range", serve: echoRange},
+		{path: "echo/sse", does: "events that each carry the credential, flushed after every (every=1) bytes (events=3)", serve: echoSSE},
+		{path: "echo/as/{form}", does: "the credential written as " + strings.Join(formNames(), ", ") + " (pad=0)", serve: echoForm},
+		{path: "echo/encoded/{coding}", does: "echo/body with Content-Encoding gzip, deflate (zlib), raw-deflate, stacked (gzip twice), or one of Options.Encoders (pad=0)", serve: echoEncoded},
+		{path: "echo/mislabelled", does: "echo/body in gzip without Content-Encoding", serve: echoMislabelled},
+		{path: "echo/trailer", does: "the credential in the trailer X-Echo", serve: echoTrailer},
+		{path: "echo/informational", does: "the credential in the Link header of a 103 before the answer", serve: echoInformational},
+		{path: "echo/redirect/{to}", does: "a redirect to same, host, port, scheme or (at=) with the credential in the Location's query (status=302)", serve: echoRedirect},
 
-	{path: "status/{code}", does: "that status with a short text; 401 and 407 with a challenge", serve: status},
-	{path: "set-cookie", does: "two cookies, one for the parent domain", serve: setCookie},
-	{path: "alt-svc", does: "Alt-Svc, Strict-Transport-Security and Clear-Site-Data", serve: altSvc},
-	{path: "informational", does: "(count=1000) 103 answers before the 200", serve: informational},
+		{path: "status/{code}", does: "that status with a short text; 401 and 407 with a challenge", serve: status},
+		{path: "set-cookie", does: "two cookies, one for the parent domain", serve: setCookie},
+		{path: "alt-svc", does: "Alt-Svc, Strict-Transport-Security and Clear-Site-Data", serve: altSvc},
+		{path: "informational", does: "(count=1000) 103 answers before the 200", serve: informational},
 
-	{path: "huge", does: "(bytes=104857600) of body, with a length or (chunked=1) without", serve: huge},
-	{path: "gzip-bomb", does: "a gzip body that grows to (bytes=1073741824)", serve: gzipBomb},
-	{path: "drip", does: "(bytes=1000), one every (gap=10) ms", serve: drip},
-	{path: "cut", does: "a body that ends after (after=100) of the bytes announced", serve: cut},
-	{path: "silent", does: "nothing, until the client leaves", serve: silent},
-	{path: "stall", does: "headers and one byte of a body, then nothing until the client leaves", serve: stall},
-	{path: "sse", does: "events without end, one every (gap=0) ms", serve: endlessSSE},
-	{path: "headers", does: "header lines up to (bytes=0) or without end", http1: true, serve: endlessHeaders},
-	{path: "large-headers", does: "one well-formed header of (bytes=65536)", serve: largeHeaders},
-}, rawTricks()...)
+		{path: "huge", does: "(bytes=104857600) of body, with a length or (chunked=1) without", serve: huge},
+		{path: "gzip-bomb", does: "a gzip body that grows to (bytes=1073741824)", serve: gzipBomb},
+		{path: "drip", does: "(bytes=1000), one every (gap=10) ms", serve: drip},
+		{path: "cut", does: "a body that ends after (after=100) of the bytes announced", serve: cut},
+		{path: "silent", does: "nothing, until the client leaves", serve: silent},
+		{path: "stall", does: "headers and one byte of a body, then nothing until the client leaves", serve: stall},
+		{path: "sse", does: "events without end, one every (gap=0) ms", serve: endlessSSE},
+		{path: "headers", does: "header lines up to (bytes=0) or without end", http1: true, serve: endlessHeaders},
+		{path: "large-headers", does: "one well-formed header of (bytes=65536)", serve: largeHeaders},
+	}, rawTricks()...)
+})
 
 // Hostile lists the tricks.
 func Hostile() []Trick {
-	list := make([]Trick, 0, len(tricks))
-	for _, t := range tricks {
+	list := make([]Trick, 0, len(tricks()))
+	for _, t := range tricks() {
 		list = append(list, Trick{t.path, t.does, t.http1})
 	}
 	return list

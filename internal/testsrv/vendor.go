@@ -91,7 +91,7 @@ func (s *Server) handler() http.Handler {
 	for _, rt := range s.vendor.routes {
 		mux.HandleFunc(rt.method+" "+s.vendor.base+rt.path, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
 	}
-	for _, tr := range tricks {
+	for _, tr := range tricks() {
 		serve := func(w http.ResponseWriter, r *http.Request) { s.trick(w, r, tr) }
 		mux.HandleFunc("/hostile/"+tr.path, serve)
 		mux.HandleFunc(s.vendor.base+"/hostile/"+tr.path, serve)
