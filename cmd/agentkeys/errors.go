@@ -13,6 +13,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/daemon"
 )
 
 // The exit codes, as docs/reference/exit-codes.md has them.
@@ -78,6 +79,8 @@ func classify(err error) *problem {
 		return &problem{err: err, fix: e.Fix, code: e.Code, exit: exit}
 	case errors.Is(err, control.ErrDown):
 		return &problem{err: err, fix: "start it with 'agentkeys up'", code: "down", exit: exitDown}
+	case errors.Is(err, daemon.ErrPeer):
+		return &problem{err: err, fix: "nothing was sent; find out who put a socket there", code: control.CodeForbidden, exit: exitRefused}
 	case errors.Is(err, context.Canceled):
 		return classify(errInterrupted)
 	case errors.Is(err, agentkeys.ErrName):

@@ -12,11 +12,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"syscall"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -32,7 +34,16 @@ func NewClient(path string) *Client {
 	return &Client{&http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", path)
+			conn, err := d.DialContext(ctx, "unix", path)
+			if err != nil {
+				return nil, err
+			}
+			// A key is about to be sent: not to whoever made the socket first.
+			if p, err := daemon.PeerOf(conn); err != nil || p.UID != os.Getuid() {
+				_ = conn.Close()
+				return nil, fmt.Errorf("%w: it is not yours", daemon.ErrPeer)
+			}
+			return conn, nil
 		},
 		DisableCompression: true,
 	}}}

@@ -145,7 +145,11 @@ func (h *Host) prepare() error {
 	if err != nil {
 		return err
 	}
-	h.onClose(func(context.Context) error { unlock(); return nil })
+	h.onClose(func(context.Context) error {
+		_ = os.Remove(p.Run) // only if empty; it may be below /tmp
+		unlock()
+		return nil
+	})
 	if err := durable.Sweep(p.Data); err != nil {
 		return err
 	}

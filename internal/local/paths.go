@@ -70,9 +70,11 @@ func PathsFrom(getenv func(string) string) (Paths, error) {
 	return p.withShortRun(), nil
 }
 
-// withShortRun moves Run below the temporary directory where the path of a
-// socket in it would be longer than the system takes. Its name says whose it
-// is and of which state; ListenUnix refuses it unless it is 0700 and ours.
+// withShortRun moves Run below /tmp where the path of a socket in it would be
+// longer than the system takes: not below TMPDIR, which differs from shell to
+// shell. Its name says whose it is and of which state. Somebody else may make
+// it first: then prepare cannot have it, and control.Client does not talk to
+// what listens there.
 func (p Paths) withShortRun() Paths {
 	// Long labels on top of that keep loopback and go without a socket.
 	const longest = len("/agents/") + 32 + len(".sock")
@@ -80,7 +82,7 @@ func (p Paths) withShortRun() Paths {
 		return p
 	}
 	sum := sha256.Sum256([]byte(p.Run))
-	p.Run = filepath.Join(os.TempDir(), fmt.Sprintf("agentkeys-%d-%s", os.Getuid(), hex.EncodeToString(sum[:4])))
+	p.Run = filepath.Join("/tmp", fmt.Sprintf("agentkeys-%d-%s", os.Getuid(), hex.EncodeToString(sum[:4])))
 	return p
 }
 
