@@ -33,7 +33,7 @@ type app struct {
 
 func (a *app) main(ctx context.Context, args []string) int {
 	a.args = args
-	root := a.root()
+	root := a.root(args)
 	root.SetArgs(args)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)

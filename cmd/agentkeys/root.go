@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,29 @@ import (
 // version is set by the linker for a release.
 var version = "dev"
 
-func (a *app) root() *cobra.Command {
+// command is one of the commands, and how it is made.
+type command struct {
+	name, group string
+	make        func(*app) *cobra.Command
+}
+
+var commands = []command{
+	{"up", "process", (*app).upCmd}, {"down", "process", (*app).downCmd}, {"status", "process", (*app).statusCmd},
+	{"logs", "process", (*app).logsCmd}, {"doctor", "process", (*app).doctorCmd}, {"demo", "process", (*app).demoCmd},
+
+	{"store", "keys", (*app).storeCmd}, {"list", "keys", (*app).listCmd}, {"show", "keys", (*app).showCmd},
+	{"reveal", "keys", (*app).revealCmd}, {"rm", "keys", (*app).rmCmd}, {"services", "keys", (*app).servicesCmd},
+	{"rotate", "keys", (*app).rotateCmd},
+
+	{"agent", "agents", (*app).agentCmd}, {"grant", "agents", (*app).grantCmd}, {"grants", "agents", (*app).grantsCmd},
+	{"revoke", "agents", (*app).revokeCmd}, {"run", "agents", (*app).runCmd}, {"env", "agents", (*app).envCmd},
+	{"whoami", "agents", (*app).whoamiCmd},
+
+	{"audit", "proof", (*app).auditCmd}, {"version", "", (*app).versionCmd},
+}
+
+// root makes the command tree, as far as args need it.
+func (a *app) root(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "agentkeys",
 		Short: "Give AI agents access to services without giving them the keys",
@@ -41,17 +64,16 @@ placeholder; a proxy on loopback puts the key into its requests.`,
 		&cobra.Group{ID: "agents", Title: "Agents and grants:"},
 		&cobra.Group{ID: "proof", Title: "Proof:"},
 	)
-	group := func(id string, cmds ...*cobra.Command) {
-		for _, c := range cmds {
-			c.GroupID = id
-			root.AddCommand(c)
+	for _, c := range commands {
+		// A command that is named stands alone: to make the others, and all
+		// their flags, would take a tenth of the time it takes to start.
+		if len(args) > 0 && args[0] != c.name && slices.ContainsFunc(commands, func(o command) bool { return o.name == args[0] }) {
+			continue
 		}
+		cmd := c.make(a)
+		cmd.GroupID = c.group
+		root.AddCommand(cmd)
 	}
-	group("process", a.upCmd(), a.downCmd(), a.statusCmd(), a.logsCmd(), a.doctorCmd(), a.demoCmd())
-	group("keys", a.storeCmd(), a.listCmd(), a.showCmd(), a.revealCmd(), a.rmCmd(), a.servicesCmd(), a.rotateCmd())
-	group("agents", a.agentCmd(), a.grantCmd(), a.grantsCmd(), a.revokeCmd(), a.runCmd(), a.envCmd(), a.whoamiCmd())
-	group("proof", a.auditCmd())
-	root.AddCommand(a.versionCmd())
 	wrapArgs(root)
 	return root
 }
