@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -88,7 +89,12 @@ func wrapArgs(c *cobra.Command) {
 			case err == nil || told:
 				return err
 			case c.HasSubCommands() && len(args) > 0:
-				return usage(c, err) // an unknown command, and what may have been meant
+				err = fmt.Errorf("%s has no command %q", c.CommandPath(), args[0])
+				c.SuggestionsMinimumDistance = 2
+				if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+					err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(near, " or "))
+				}
+				return usage(c, err)
 			}
 			return usage(c, fmt.Errorf("write it as: %s", c.UseLine()))
 		}
