@@ -190,13 +190,16 @@ func (s *Server) renewSession(r *http.Request) (any, error) {
 	if err := decode(r, &req); err != nil {
 		return nil, err
 	}
+	if err := s.host.RenewSession(req.Token); err != nil {
+		return nil, err
+	}
 	// A daemon that was restarted learns here again who runs agents.
 	if p, ok := r.Context().Value(peerKey{}).(peer); ok {
 		s.mu.Lock()
 		s.runs[p.PID] = daemon.Started(p.PID)
 		s.mu.Unlock()
 	}
-	return nil, s.host.RenewSession(req.Token)
+	return nil, nil
 }
 
 func (s *Server) endSession(r *http.Request) (any, error) {
