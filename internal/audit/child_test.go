@@ -169,5 +169,6 @@ func checkPromises(t testing.TB, dir, round string, a *acks) int64 {
 		t.Fatal(err)
 	}
 	mustVerify(t, dir, size+1)
+	checkNames(t, dir, size+1)
 	return total
 }

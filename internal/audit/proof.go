@@ -66,14 +66,21 @@ func (p Inclusion) Verify(v note.Verifier) (Entry, Checkpoint, error) {
 	if err != nil {
 		return Entry{}, Checkpoint{}, err
 	}
+	e, err := p.VerifyAt(at)
+	return e, at, err
+}
+
+// VerifyAt returns the entry if a checkpoint covers it that the caller trusts
+// already, such as an anchored size and root.
+func (p Inclusion) VerifyAt(at Checkpoint) (Entry, error) {
 	if err := p.check(at); err != nil {
-		return Entry{}, Checkpoint{}, fmt.Errorf("%w: %v", ErrProof, err)
+		return Entry{}, fmt.Errorf("%w: %v", ErrProof, err)
 	}
 	e, err := decode(p.index, p.entry)
 	if err != nil {
-		return Entry{}, Checkpoint{}, fmt.Errorf("%w: %v", ErrProof, err)
+		return Entry{}, fmt.Errorf("%w: %v", ErrProof, err)
 	}
-	return e, at, nil
+	return e, nil
 }
 
 // Text returns the text form.

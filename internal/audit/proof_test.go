@@ -67,6 +67,14 @@ func TestInclusionTampered(t *testing.T) {
 	if _, _, err := p.Verify(newKey(t, 2).Verifier()); !errors.Is(err, audit.ErrCheckpoint) {
 		t.Errorf("by another key: %v", err)
 	}
+	if e, err := p.VerifyAt(r.Head()); err != nil || e.Index != 300 {
+		t.Errorf("at its checkpoint: %+v, %v", e, err)
+	}
+	other := r.Head()
+	other.Root[3] ^= 1
+	if _, err := p.VerifyAt(other); !errors.Is(err, audit.ErrProof) {
+		t.Errorf("at another checkpoint: %v", err)
+	}
 	if _, _, err := (audit.Inclusion{}).Verify(v); err == nil {
 		t.Error("the zero proof proves")
 	}
