@@ -31,9 +31,6 @@ func init() {
 	helpers["victim"] = victim
 }
 
-// somebody is a user that nobody is.
-const somebody = 47110
-
 // order is what a prier is told to do.
 type order struct {
 	Start []string // a program to start first, as a child: some systems let parents trace

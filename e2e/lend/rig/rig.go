@@ -92,6 +92,15 @@ func Self(t testing.TB) string {
 	return path
 }
 
+// Helper starts Self with a variable set, and with arguments.
+func Helper(t testing.TB, value, variable string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(Self(t), args...)
+	cmd.Env = append(os.Environ(), variable+"="+value)
+	cmd.Dir = "/"
+	return cmd
+}
+
 func copyProgram(from, to string) error {
 	data, err := os.ReadFile(from)
 	if err != nil {
