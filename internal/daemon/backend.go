@@ -33,14 +33,20 @@ func (b *backend) Route(s agentkeys.Service) (*inject.Route, error) { return b.o
 
 // Lend decides, which records, and only then opens the credential.
 func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route, r grant.Request) (inject.Loan, error) {
+	b.deciding.RLock()
 	g := b.opts.Directory.Grant(c.Agent, route.Service)
 	p, err := b.opts.Decider.Use(ctx, c.Agent, c.Wallet, route.Service, g, route.Policy, r)
+	b.deciding.RUnlock()
 	if err != nil {
 		return inject.Loan{}, err
 	}
 	v, err := b.cache.get(ctx, p, r.Time)
 	if err != nil {
 		_ = b.opts.Decider.Settle(p, b.opts.Now(), grant.Outcome{Reason: "credential not readable", Unsent: true})
+		if b.opts.Directory.Grant(c.Agent, route.Service) != g {
+			// It was revoked meanwhile, and the credential went with it.
+			err = &grant.Denial{Code: grant.CodeNoGrant, Detail: "the grant was revoked"}
+		}
 		return inject.Loan{}, err
 	}
 	return inject.Loan{Permit: p, Secret: v}, nil

@@ -48,6 +48,10 @@ type Daemon struct {
 	cache *cache
 	proxy *inject.Proxy
 
+	// deciding is held, shared, from when a grant is looked up until the
+	// decision is on record.
+	deciding sync.RWMutex
+
 	mu      sync.Mutex
 	servers []*http.Server
 	sockets map[agentkeys.Agent]*http.Server
@@ -152,6 +156,15 @@ func (d *Daemon) serve(srv *http.Server, ln net.Listener) {
 			d.opts.Log.Error("listener stopped", "addr", ln.Addr().String(), "err", err)
 		}
 	})
+}
+
+// Decided returns when every decision that rests on what the Directory said
+// before the call is on record. Whoever has taken a grant back calls it before
+// it says so: no use of the grant is then recorded as begun after that.
+func (d *Daemon) Decided() {
+	d.deciding.Lock()
+	//lint:ignore SA2001 who had the lock is done
+	d.deciding.Unlock()
 }
 
 // Forget drops a credential from memory, after it was stored anew, revoked or

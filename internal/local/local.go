@@ -100,7 +100,7 @@ func Open(o Options) (_ *Host, err error) {
 	}
 	h.ledger = grant.NewLedger()
 	h.decider = grant.NewDecider(h.ledger, h.audit)
-	if h.broker, err = broker.Open(h.paths.Broker(), h.master, h.audit); err != nil {
+	if h.broker, err = broker.Open(h.paths.Broker(), h.master, changes{h.audit, h}); err != nil {
 		return nil, err
 	}
 	if err := h.openLedger(); err != nil {
@@ -340,6 +340,22 @@ func (h *Host) Close(ctx context.Context) error {
 	h.closers = nil
 	h.opts.Roots.Clear()
 	return errors.Join(errs...)
+}
+
+// changes is the log as the broker records to it. A change is done only when no
+// decision that rests on how things were before can still come behind it: the
+// log has no use of a grant behind its revocation.
+type changes struct {
+	*audit.Log
+	h *Host
+}
+
+// Record implements grant.Recorder.
+func (c changes) Record(ctx context.Context, e grant.Event) error {
+	if e.Decision == grant.Done && c.h.daemon != nil {
+		c.h.daemon.Decided()
+	}
+	return c.Log.Record(ctx, e)
 }
 
 // directory is the broker as the daemon asks it.

@@ -1,0 +1,206 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/inject"
+)
+
+// book is a Directory.
+type book struct {
+	mu     sync.Mutex
+	tokens map[string]inject.Caller
+	grants map[agentkeys.Agent]*grant.Grant
+}
+
+func (b *book) CallerByToken(text string, _ time.Time) (inject.Caller, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c, ok := b.tokens[text]
+	return c, ok
+}
+
+func (b *book) Grant(a agentkeys.Agent, s agentkeys.Service) *grant.Grant {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if g := b.grants[a]; g != nil && g.Svc == s {
+		return g
+	}
+	return nil
+}
+
+func (b *book) set(a agentkeys.Agent, g *grant.Grant) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.grants[a] = g
+}
+
+// world is a Daemon over fakes, with one agent that is lent openai.
+type world struct {
+	*Daemon
+	book   *book
+	log    *memory
+	shelf  *shelf
+	caller inject.Caller
+	route  *inject.Route
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{
+		book:   &book{tokens: map[string]inject.Caller{}, grants: map[agentkeys.Agent]*grant.Grant{}},
+		log:    &memory{},
+		shelf:  &shelf{text: "key"},
+		caller: inject.Caller{Agent: agentOf(t, "coder"), Wallet: wallet(1)},
+	}
+	w.book.tokens["good"] = w.caller
+	w.book.grants[w.caller.Agent] = grantOf(t, w.caller.Wallet)
+	w.Daemon = New(Options{
+		Directory: w.book, Decider: grant.NewDecider(grant.NewLedger(), w.log), Vault: w.shelf,
+		Routes: NewRoutes(func(s agentkeys.Service) (*catalog.Entry, error) {
+			return entryOf(t, s.String(), catalog.Settings{}), nil
+		}),
+		SocketDir: t.TempDir() + "/s", Idle: time.Hour, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return start },
+	})
+	t.Cleanup(func() { _ = w.Close(context.Background()) })
+	var err error
+	if w.route, err = w.opts.Routes.Route(serviceOf(t, "openai")); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) lend(ctx context.Context, id string) (inject.Loan, error) {
+	return (*backend)(w.Daemon).Lend(ctx, w.caller, w.route, grant.Request{ID: id, Method: "GET", Path: "/models", Time: start})
+}
+
+func TestIdentify(t *testing.T) {
+	w := newWorld(t)
+	b := (*backend)(w.Daemon)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://agentkeys/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := b.Identify(r, []string{"bad", "good"}); err != nil || c != w.caller {
+		t.Errorf("%v %v", c, err)
+	}
+	for _, presented := range [][]string{nil, {"bad"}, {""}} {
+		if c, err := b.Identify(r, presented); !errors.Is(err, inject.ErrUnknownCaller) || c != (inject.Caller{}) {
+			t.Errorf("%q: %v %v", presented, c, err)
+		}
+	}
+	// On a socket the token of somebody else counts for nothing.
+	other := inject.Caller{Agent: agentOf(t, "other"), Wallet: wallet(2)}
+	on := r.WithContext(context.WithValue(r.Context(), peerKey{}, peer{caller: other}))
+	if c, err := b.Identify(on, []string{"good"}); err != nil || c != other {
+		t.Errorf("%v %v", c, err)
+	}
+	on = r.WithContext(context.WithValue(r.Context(), peerKey{}, peer{caller: other, err: ErrPeer}))
+	if c, err := b.Identify(on, []string{"good"}); !errors.Is(err, ErrPeer) || c != (inject.Caller{}) {
+		t.Errorf("%v %v", c, err)
+	}
+}
+
+// TestLendRecordsFirst: what cannot be recorded is not opened.
+func TestLendRecordsFirst(t *testing.T) {
+	w := newWorld(t)
+	w.log.err = errors.New("the disk is full")
+	if l, err := w.lend(t.Context(), "r1"); !errors.Is(err, w.log.err) || !l.Secret.IsZero() {
+		t.Errorf("%v %v", l, err)
+	}
+	if w.shelf.loads.Load() != 0 || w.Cached() != 0 {
+		t.Error("opened all the same")
+	}
+	w.log.err = nil
+	l, err := w.lend(t.Context(), "r2")
+	if err != nil || l.Secret.IsZero() || w.Cached() != 1 {
+		t.Fatalf("%v %v", l, err)
+	}
+	w.book.set(w.caller.Agent, nil)
+	var d *grant.Denial
+	if _, err := w.lend(t.Context(), "r3"); !errors.As(err, &d) || d.Code != grant.CodeNoGrant {
+		t.Error(err)
+	}
+	(*backend)(w.Daemon).Settle(l.Permit, grant.Outcome{Status: 200})
+	events := w.log.all()
+	if last := events[len(events)-1]; last.Op != grant.OpSettle || last.Status != 200 || last.Request != "r2" {
+		t.Errorf("%+v", last)
+	}
+	if len(w.cache.lent) != 0 {
+		t.Error("still lent after it was settled")
+	}
+}
+
+// TestLendUnreadable: a use that came to nothing costs nothing, and is on
+// record as that.
+func TestLendUnreadable(t *testing.T) {
+	w := newWorld(t)
+	w.shelf.set("", errors.New("damaged"))
+	if _, err := w.lend(t.Context(), "r1"); err == nil {
+		t.Fatal("lent")
+	}
+	events := w.log.all()
+	if last := events[len(events)-1]; len(events) != 2 || last.Op != grant.OpSettle || last.Decision != grant.Failed || last.Request != "r1" {
+		t.Errorf("%+v", events)
+	}
+}
+
+// TestLendRevokedMeanwhile: where the credential is gone because the grant is,
+// the agent is told of the grant.
+func TestLendRevokedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.shelf.began, w.shelf.let = make(chan struct{}, 1), make(chan struct{})
+	got := make(chan error)
+	go func() {
+		_, err := w.lend(t.Context(), "r1")
+		got <- err
+	}()
+	<-w.shelf.began
+	w.book.set(w.caller.Agent, nil)
+	w.shelf.set("", errors.New("no such credential"))
+	close(w.shelf.let)
+	var d *grant.Denial
+	if err := <-got; !errors.As(err, &d) || d.Code != grant.CodeNoGrant {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestDecided: a revocation must not be on record as done while a use that
+// rests on the grant is not yet on record as begun.
+func TestDecided(t *testing.T) {
+	w := newWorld(t)
+	recording, let := make(chan grant.Event, 1), make(chan struct{})
+	w.log.waiting, w.log.let = recording, let
+	lent := make(chan error)
+	go func() {
+		_, err := w.lend(t.Context(), "r1")
+		lent <- err
+	}()
+	<-recording // the grant is found, the use not yet on record
+	w.book.set(w.caller.Agent, nil)
+	revoked := make(chan struct{})
+	go func() {
+		w.Decided()
+		close(revoked)
+	}()
+	select {
+	case <-revoked:
+		t.Fatal("decided, with a decision under way")
+	case <-time.After(50 * time.Millisecond):
+	}
+	let <- struct{}{}
+	if err := <-lent; err != nil {
+		t.Error(err)
+	}
+	<-revoked
+	w.Decided() // nothing under way
+}
