@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -115,7 +116,7 @@ func (a *app) servicesAddCmd() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := os.ReadFile(args[0])
 			if isMissing(err) {
-				return failWith(exitNotFound, "not-found", fmt.Errorf("no file %s", args[0]), "")
+				return failWith(exitNotFound, "not-found", fmt.Errorf("no file %s", args[0]), "check its name; the format is in docs/reference/catalogue.md")
 			}
 			if err != nil {
 				return err
@@ -156,9 +157,12 @@ what a request cost.`,
 			}
 			ch := local.ServiceChange{Reset: reset}
 			if cmd.Flags().Changed("base-url") {
+				if baseURL == "" {
+					return usage(cmd, errors.New("--base-url is empty; --reset takes it back"))
+				}
 				ch.BaseURL = &baseURL
 			}
-			if caFile != "" {
+			if cmd.Flags().Changed("ca") {
 				pem, err := os.ReadFile(caFile)
 				if err != nil {
 					return usage(cmd, fmt.Errorf("--ca: %w", err))

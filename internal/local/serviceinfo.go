@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/vault"
 )
 
 // ServiceInfo is a line of the catalogue.
@@ -127,8 +129,25 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 	return h.cat.info(e), h.recordService(ctx, "service.set", id, e.Base.String())
 }
 
-// RemoveService takes back an added service and the settings of any.
+// ErrServiceInUse says that a service cannot go while there is a key for it.
+var ErrServiceInUse = errors.New("the service is in use")
+
+// RemoveService takes back an added service and the settings of any. An added
+// one that has a key, and is not in the catalogue too, is ErrServiceInUse:
+// nobody would know any more what to do with the key.
 func (h *Host) RemoveService(ctx context.Context, id agentkeys.Service) error {
+	h.change.Lock()
+	defer h.change.Unlock()
+	if _, err := catalog.Lookup(id); errors.Is(err, catalog.ErrUnknown) {
+		infos, err := h.vault.Infos(ctx, h.master)
+		if err != nil {
+			return err
+		}
+		stored := slices.ContainsFunc(infos, func(i vault.Info) bool { return i.Service == id })
+		if stored || len(h.broker.GrantsFor(id)) > 0 {
+			return fmt.Errorf("%w: there is a key for %s", ErrServiceInUse, id)
+		}
+	}
 	if err := h.cat.remove(id); err != nil {
 		return err
 	}
