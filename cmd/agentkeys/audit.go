@@ -151,7 +151,7 @@ func (l *logFlags) resolve(p local.Paths) (string, note.Verifier, error) {
 	}
 	v, err := note.NewVerifier(key)
 	if err != nil {
-		return "", nil, failWith(exitUsage, "usage", fmt.Errorf("the verifier key: %w", err), "")
+		return "", nil, failWith(exitUsage, "usage", fmt.Errorf("the verifier key: %w", err), "give the line that 'agentkeys audit checkpoint --json' prints as key, or a file with it")
 	}
 	return dir, v, nil
 }
@@ -338,7 +338,7 @@ func (a *app) auditCheckProofCmd() *cobra.Command {
 func explainLog(err error) error {
 	switch {
 	case errors.Is(err, audit.ErrCorrupt), errors.Is(err, audit.ErrProof), errors.Is(err, audit.ErrCheckpoint):
-		return failWith(exitCorrupt, "corrupt", err, "")
+		return failWith(exitCorrupt, "corrupt", err, "it was changed, or is of another log than the key: get it again, and the key, from the log's owner")
 	case errors.Is(err, audit.ErrRange):
 		return failWith(exitNotFound, "not-found", err, "entries count from 0; the newest are covered within a second, or at once by 'agentkeys audit checkpoint'")
 	case isMissing(err):
