@@ -77,16 +77,12 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 
 	h.change.Lock()
 	defer h.change.Unlock()
-	ev := grant.Event{Time: h.now(), Op: "credential.store", Actor: h.master, Subject: "verified: " + string(res.Verdict)}
+	ev := grant.Event{Time: h.now(), Op: opStore, Actor: h.master, Subject: "verified: " + string(res.Verdict)}
 	p, err := h.decider.Own(ctx, grant.ActStore, h.master, svc, ev)
 	if err != nil {
 		return res, err
 	}
 	if res.Revision, err = h.vault.Store(ctx, p, rec); err != nil {
-		return res, err
-	}
-	ev.Svc, ev.Decision, ev.Revision, ev.Time = svc, grant.Done, res.Revision, h.now().UTC()
-	if err := h.audit.Record(ctx, ev); err != nil {
 		return res, err
 	}
 	for _, g := range h.broker.GrantsFor(svc) {
@@ -99,8 +95,13 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 		}
 		res.Agents = append(res.Agents, g.Agent)
 	}
-	return res, nil
+	// Only now: a store that the log does not show as done is one that mend
+	// ends.
+	ev.Svc, ev.Decision, ev.Revision, ev.Time = svc, grant.Done, res.Revision, h.now().UTC()
+	return res, h.audit.Record(ctx, ev)
 }
+
+const opStore = "credential.store"
 
 // CredentialInfo is what may be shown of a stored credential.
 type CredentialInfo struct {

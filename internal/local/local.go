@@ -103,7 +103,8 @@ func Open(o Options) (_ *Host, err error) {
 	if h.broker, err = broker.Open(h.paths.Broker(), h.master, changes{h.audit, h}); err != nil {
 		return nil, err
 	}
-	if err := h.openLedger(); err != nil {
+	left, err := h.openLedger()
+	if err != nil {
 		return nil, err
 	}
 	if err := h.openVault(); err != nil {
@@ -117,6 +118,7 @@ func Open(o Options) (_ *Host, err error) {
 	if err := h.listen(); err != nil {
 		return nil, err
 	}
+	h.mend(context.Background(), left)
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	h.wg.Go(func() { h.snapshots(ctx) })
@@ -188,13 +190,13 @@ type ledgerFile struct {
 
 // openLedger restores the snapshot and replays the log from there. Without a
 // readable snapshot it replays from the first entry: slower, never wrong.
-func (h *Host) openLedger() error {
+func (h *Host) openLedger() (unfinished, error) {
 	var snap ledgerFile
 	data, err := os.ReadFile(h.paths.Ledger())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return err
+		return nil, err
 	default:
 		if err := json.Unmarshal(data, &snap); err != nil || snap.Size > h.audit.Size() {
 			h.log.Warn("ledger snapshot unusable, replaying the whole log", "path", h.paths.Ledger())
@@ -206,18 +208,20 @@ func (h *Host) openLedger() error {
 	for _, g := range h.broker.Grants() {
 		grants[g.ID] = g
 	}
+	left := unfinished{}
 	err = h.audit.Replay(snap.Size, func(e audit.Entry) error {
+		left.replay(e)
 		if g := grants[e.Event.Grant]; g != nil {
 			h.ledger.Replay(g, e.Event)
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.ledger.CloseOpen()
 	h.onClose(func(context.Context) error { return h.saveLedger() })
-	return nil
+	return left, nil
 }
 
 func (h *Host) saveLedger() error {
@@ -249,13 +253,19 @@ func (h *Host) snapshots(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if size := h.audit.Size(); size != last {
-			if err := h.saveLedger(); err != nil {
-				h.log.Error("ledger snapshot not saved", "err", err)
-				continue
-			}
-			last = size
+		size := h.audit.Size()
+		// What a change under way has begun must be behind the snapshot, for
+		// mend to see it.
+		if size == last || !h.change.TryLock() {
+			continue
 		}
+		err := h.saveLedger()
+		h.change.Unlock()
+		if err != nil {
+			h.log.Error("ledger snapshot not saved", "err", err)
+			continue
+		}
+		last = size
 	}
 }
 
