@@ -98,7 +98,7 @@ func (h *Home) Custom(service string, s *testsrv.Server) {
 // CustomAt is Custom for any server.
 func (h *Home) CustomAt(service, baseURL string, ca []byte) {
 	h.t.Helper()
-	text := strings.NewReplacer("NAME", service, "UPPER", strings.ToUpper(service)).Replace(customService)
+	text := strings.NewReplacer("NAME", service, "UPPER", strings.ToUpper(strings.ReplaceAll(service, "-", "_"))).Replace(customService)
 	h.OK("services", "add", h.File(service+".yaml", []byte(text)))
 	h.Reach(service, baseURL, ca)
 }
