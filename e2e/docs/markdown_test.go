@@ -102,6 +102,16 @@ func (d *document) hasSession() bool {
 	return false
 }
 
+// mentions reports whether text is in a block.
+func (d *document) mentions(text string) bool {
+	for _, b := range d.blocks {
+		if strings.Contains(strings.Join(b.lines, "\n"), text) {
+			return true
+		}
+	}
+	return false
+}
+
 // addAnchor adds a heading's anchor as forges make it: small letters, digits,
 // hyphens and underscores stay, spaces become hyphens, the rest goes, and a
 // second one of the same name gets a number.
