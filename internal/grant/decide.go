@@ -173,8 +173,9 @@ func check(agent agentkeys.Agent, wallet agentkeys.Wallet, svc agentkeys.Service
 	if g.Agent != agent || g.Wallet != wallet || g.Svc != svc {
 		return Rule{}, deny(CodeNoGrant, 0, "the grant is not for agent %s and %s", agent, svc)
 	}
-	// Wall clocks: a monotonic reading stands still while a laptop sleeps.
-	if r.Time.IsZero() || !r.Time.Round(0).Before(g.Expires.Round(0)) {
+	// Round strips the monotonic reading, which stands still while a laptop
+	// sleeps.
+	if r.Time.IsZero() || !r.Time.Round(0).Before(g.Expires) {
 		return Rule{}, deny(CodeExpired, 0, "the grant expired at %s", g.Expires.UTC().Format(time.RFC3339))
 	}
 	if !isMethod(r.Method) {
