@@ -2,8 +2,15 @@
 // and their placeholder tokens, kept durably and answered from memory. It must
 // not depend on envelope or vault: it cannot decrypt anything.
 //
-// Every change is recorded twice in the audit log, as allowed before it is
-// made and as done (or failed) after, and is durable before it is acknowledged.
+// Laws:
+//   - Every change, but for a token's renewal, is recorded twice in the audit
+//     log: as allowed before it is made, and as done or failed after.
+//   - A change is durable before it is acknowledged. One that failed is taken
+//     back: it is not in force, not after a restart either. Only a failure of
+//     the second entry comes too late for that, and its error says so.
+//   - To revoke cannot fail open. Whatever goes wrong, with the log or the disk,
+//     the grant or token is dead for as long as this process lives; the error
+//     says that it may not be for longer, and to repeat it makes it so.
 package broker
 
 import (
@@ -26,6 +33,7 @@ var (
 	ErrAgentExists  = errors.New("agent exists already")
 	ErrUnknownAgent = errors.New("no such agent")
 	ErrUnknownGrant = errors.New("no such grant")
+	ErrUnknownToken = errors.New("no such token")
 	ErrCorrupt      = errors.New("corrupt state")
 )
 
@@ -48,6 +56,12 @@ type Broker struct {
 	agents map[agentkeys.Agent]Agent
 	grants map[grantKey]*grant.Grant
 	tokens map[digest]*Token
+
+	// What is revoked, though its file may be there yet because removing it
+	// failed. A revocation that is repeated finds it here, unless a new grant
+	// has taken its file over. Guarded by write.
+	deadGrants map[grantKey]*grant.Grant
+	deadTokens map[digest]*Token
 }
 
 type grantKey struct {
@@ -56,62 +70,78 @@ type grantKey struct {
 }
 
 // Open reads the state under dir, which it makes if need be. A file that does
-// not parse is ErrCorrupt, names the file, and changes nothing. One process at
-// a time may have dir open.
+// not parse, or does not belong where it is, is ErrCorrupt, which names it and
+// changes nothing. One process at a time may have dir open.
 func Open(dir string, master agentkeys.Wallet, rec grant.Recorder) (*Broker, error) {
 	b := &Broker{
 		files: files{dir}, master: master, rec: rec,
-		agents: map[agentkeys.Agent]Agent{},
-		grants: map[grantKey]*grant.Grant{},
-		tokens: map[digest]*Token{},
+		agents:     map[agentkeys.Agent]Agent{},
+		grants:     map[grantKey]*grant.Grant{},
+		tokens:     map[digest]*Token{},
+		deadGrants: map[grantKey]*grant.Grant{},
+		deadTokens: map[digest]*Token{},
+	}
+	if master.IsZero() {
+		return nil, errors.New("a broker has a master")
 	}
 	if err := b.files.prepare(); err != nil {
 		return nil, err
 	}
-	err := load(b.files, kindAgent, func(name string, a *Agent) error {
-		if a.Label.String() != name || a.Wallet.IsZero() {
-			return errors.New("it does not name the agent of its file")
-		}
-		b.agents[a.Label] = *a
-		return nil
-	})
-	if err != nil {
+	// Agents come first: what belongs to none of them must not come to life
+	// when one of that label is made.
+	if err := load(b.files, kindAgent, b.addAgent); err != nil {
 		return nil, err
 	}
-	err = load(b.files, kindGrant, func(name string, g *grant.Grant) error {
-		if err := g.Validate(); err != nil {
-			return err
-		}
-		if grantName(g.Agent, g.Svc) != name {
-			return errors.New("it does not name the grant of its file")
-		}
-		b.grants[grantKey{g.Agent, g.Svc}] = g
-		return nil
-	})
-	if err != nil {
+	if err := load(b.files, kindGrant, b.addGrant); err != nil {
 		return nil, err
 	}
-	err = load(b.files, kindToken, func(name string, t *Token) error {
-		d, err := parseDigest(t.Digest)
-		if err != nil || t.Digest[:tokenNameLen] != name || t.Agent.IsZero() {
-			return errors.New("it does not name the token of its file")
-		}
-		b.tokens[d] = t
-		return nil
-	})
-	if err != nil {
+	if err := load(b.files, kindToken, b.addToken); err != nil {
 		return nil, err
 	}
-	return b, nil
+	return b, b.files.sweep()
+}
+
+func (b *Broker) addAgent(name string, a *Agent) error {
+	if a.Label.String() != name || a.Wallet.IsZero() {
+		return errors.New("it does not name the agent of its file")
+	}
+	b.agents[a.Label] = *a
+	return nil
+}
+
+func (b *Broker) addGrant(name string, g *grant.Grant) error {
+	if err := g.Validate(); err != nil {
+		return err
+	}
+	if grantName(g.Agent, g.Svc) != name {
+		return errors.New("it does not name the grant of its file")
+	}
+	if g.Master != b.master || b.agents[g.Agent].Wallet != g.Wallet {
+		return errors.New("it is not from this master to one of its agents")
+	}
+	b.grants[grantKey{g.Agent, g.Svc}] = g
+	return nil
+}
+
+func (b *Broker) addToken(name string, t *Token) error {
+	d, err := parseDigest(t.Digest)
+	if err != nil || t.Digest[:tokenNameLen] != name {
+		return errors.New("it does not name the token of its file")
+	}
+	if _, ok := b.agents[t.Agent]; !ok {
+		return errors.New("it is for no agent of this master")
+	}
+	b.tokens[d] = t
+	return nil
 }
 
 // Master is the wallet whose agents these are.
 func (b *Broker) Master() agentkeys.Wallet { return b.master }
 
 // record writes the entry before a change, and change makes it; the entry
-// after says how that went.
+// after says how that went, also when the caller is no longer there to hear it.
 func (b *Broker) record(ctx context.Context, e grant.Event, change func() error) error {
-	e.Actor, e.Decision = b.master, grant.Allowed
+	e.Time, e.Actor, e.Decision = e.Time.UTC(), b.master, grant.Allowed
 	if err := b.rec.Record(ctx, e); err != nil {
 		return fmt.Errorf("recording %s: %w", e.Op, err)
 	}
@@ -120,8 +150,8 @@ func (b *Broker) record(ctx context.Context, e grant.Event, change func() error)
 	if err != nil {
 		e.Decision, e.Reason = grant.Failed, "not durable"
 	}
-	if rerr := b.rec.Record(ctx, e); err == nil && rerr != nil {
-		err = fmt.Errorf("recording %s: %w", e.Op, rerr)
+	if rerr := b.rec.Record(context.WithoutCancel(ctx), e); err == nil && rerr != nil {
+		err = fmt.Errorf("it is done, but recording that failed: %s: %w", e.Op, rerr)
 	}
 	return err
 }
@@ -130,13 +160,16 @@ func (b *Broker) record(ctx context.Context, e grant.Event, change func() error)
 func (b *Broker) CreateAgent(ctx context.Context, label agentkeys.Agent, wallet agentkeys.Wallet, now time.Time) (Agent, error) {
 	b.write.Lock()
 	defer b.write.Unlock()
+	if label.IsZero() || wallet.IsZero() {
+		return Agent{}, errors.New("an agent has a label and a wallet")
+	}
 	if a, ok := b.Agent(label); ok {
 		return a, fmt.Errorf("%w: %s", ErrAgentExists, label)
 	}
 	a := Agent{label, wallet, now.UTC()}
 	e := grant.Event{Time: now, Op: "agent.create", Agent: label, Subject: wallet.String()}
 	return a, b.record(ctx, e, func() error {
-		if err := b.files.put(kindAgent, label.String(), a); err != nil {
+		if err := b.files.put(kindAgent, label.String(), a, nil); err != nil {
 			return err
 		}
 		b.mu.Lock()
@@ -146,30 +179,42 @@ func (b *Broker) CreateAgent(ctx context.Context, label agentkeys.Agent, wallet 
 	})
 }
 
-// RemoveAgent removes an agent with its grants and tokens and returns the
-// services it had grants for. It can be repeated after a failure.
+// RemoveAgent removes an agent with its grants and tokens, and returns the
+// grants it had. From then on none of them is in force, whatever the error;
+// it can be repeated until there is none, and returns the same grants.
 func (b *Broker) RemoveAgent(ctx context.Context, label agentkeys.Agent, now time.Time) ([]*grant.Grant, error) {
 	b.write.Lock()
 	defer b.write.Unlock()
 	if _, ok := b.Agent(label); !ok {
 		return nil, fmt.Errorf("%w: %s", ErrUnknownAgent, label)
 	}
-	gone := b.GrantsOf(label)
+	for _, g := range b.GrantsOf(label) {
+		b.killGrant(g)
+	}
+	b.killTokens(func(t *Token) bool { return t.Agent == label })
+	var gone []*grant.Grant
+	for _, g := range b.deadGrants {
+		if g.Agent == label {
+			gone = append(gone, g)
+		}
+	}
+	sortGrants(gone)
 	e := grant.Event{Time: now, Op: "agent.remove", Agent: label}
 	return gone, b.record(ctx, e, func() error {
-		// Grants and tokens first: what is left after a crash grants nothing.
+		// The agent last: what a crash leaves of it can be removed as an agent.
 		for _, g := range gone {
-			if err := b.dropGrant(g); err != nil {
+			if err := b.files.remove(kindGrant, grantName(g.Agent, g.Svc)); err != nil {
 				return err
 			}
 		}
-		for _, t := range b.tokensOf(label) {
-			if err := b.dropToken(t); err != nil {
-				return err
-			}
+		if err := b.buryTokens(func(t *Token) bool { return t.Agent == label }); err != nil {
+			return err
 		}
 		if err := b.files.remove(kindAgent, label.String()); err != nil {
 			return err
+		}
+		for _, g := range gone {
+			delete(b.deadGrants, grantKey{g.Agent, g.Svc})
 		}
 		b.mu.Lock()
 		delete(b.agents, label)

@@ -36,34 +36,74 @@ func (f files) path(k kind, name string) string {
 	return filepath.Join(f.dir, string(k), name+".json")
 }
 
+var kinds = []kind{kindAgent, kindGrant, kindToken}
+
 func (f files) prepare() error {
-	for _, k := range []kind{kindAgent, kindGrant, kindToken} {
-		dir := filepath.Join(f.dir, string(k))
-		if err := durable.MkdirAll(dir); err != nil {
-			return err
-		}
-		if err := durable.Sweep(dir); err != nil {
+	for _, k := range kinds {
+		if err := durable.MkdirAll(filepath.Join(f.dir, string(k))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f files) put(k kind, name string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
+func (f files) sweep() error {
+	for _, k := range kinds {
+		if err := durable.Sweep(filepath.Join(f.dir, string(k))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put writes v in place of old, which is nil where there is nothing. If it
+// fails, old is there again as well as can be: a write that was made and not
+// made durable must not come into force with the next start.
+func (f files) put(k kind, name string, v, old any) error {
+	data, err := encode(v)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(f.path(k, name), append(data, '\n'))
+	path := f.path(k, name)
+	if err = durable.WriteFile(path, data); err == nil {
+		return nil
+	}
+	if uerr := f.restore(path, old); uerr != nil {
+		return fmt.Errorf("%w; and it could not be taken back, so it may be in force after a restart: %w", err, uerr)
+	}
+	return err
+}
+
+func (f files) restore(path string, old any) error {
+	if old == nil {
+		return ignoreAbsent(durable.Remove(path))
+	}
+	data, err := encode(old)
+	if err != nil {
+		return err
+	}
+	if now, err := os.ReadFile(path); err == nil && bytes.Equal(now, data) {
+		return nil // a full disk would not take it a second time
+	}
+	return durable.WriteFile(path, data)
 }
 
 // remove removes a file; one that is gone already, from a removal that was
 // interrupted, is as good.
 func (f files) remove(k kind, name string) error {
-	if err := durable.Remove(f.path(k, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	return ignoreAbsent(durable.Remove(f.path(k, name)))
+}
+
+func ignoreAbsent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
+}
+
+func encode(v any) ([]byte, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
+	return append(data, '\n'), err
 }
 
 // load calls add with every file of a kind.

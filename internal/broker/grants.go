@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -30,9 +31,13 @@ func (b *Broker) PutGrant(ctx context.Context, label agentkeys.Agent, svc agentk
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", ErrUnknownAgent, label)
 	}
+	// Copies: the terms are the caller's, who may change them.
 	g := &grant.Grant{
 		ID: newID("g_"), Master: b.master, Wallet: a.Wallet, Agent: label, Svc: svc,
-		Rules: t.Rules, Unsafe: t.Unsafe, Requests: t.Requests, Budget: t.Budget, Rate: t.Rate,
+		Rules: slices.Clone(t.Rules), Unsafe: slices.Clone(t.Unsafe),
+		Requests: clone(t.Requests), Budget: clone(t.Budget), Rate: clone(t.Rate),
+		// UTC strips the monotonic reading, which stands still while a laptop
+		// sleeps.
 		Created: now.UTC(), Expires: t.Expires.UTC(),
 	}
 	if err := g.Validate(); err != nil {
@@ -40,7 +45,11 @@ func (b *Broker) PutGrant(ctx context.Context, label agentkeys.Agent, svc agentk
 	}
 	e := grant.Event{Time: now, Op: "grant.create", Agent: label, Svc: svc, Grant: g.ID, Subject: describe(g)}
 	return g, b.record(ctx, e, func() error {
-		if err := b.files.put(kindGrant, grantName(label, svc), g); err != nil {
+		var old any
+		if g := b.Grant(label, svc); g != nil {
+			old = g
+		}
+		if err := b.files.put(kindGrant, grantName(label, svc), g, old); err != nil {
 			return err
 		}
 		b.mu.Lock()
@@ -50,26 +59,44 @@ func (b *Broker) PutGrant(ctx context.Context, label agentkeys.Agent, svc agentk
 	})
 }
 
-// RemoveGrant revokes the grant of svc to an agent: when it returns nil, no
-// decision made from then on can find the grant.
+func clone[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
+}
+
+// RemoveGrant revokes the grant of svc to an agent: no decision made after it
+// has returned can find the grant, whatever the error. If there is one, the
+// grant may be in force again after a restart, until RemoveGrant is repeated.
 func (b *Broker) RemoveGrant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, now time.Time) (*grant.Grant, error) {
 	b.write.Lock()
 	defer b.write.Unlock()
+	k := grantKey{label, svc}
 	g := b.Grant(label, svc)
-	if g == nil {
+	if g != nil {
+		b.killGrant(g)
+	} else if g = b.deadGrants[k]; g == nil {
 		return nil, fmt.Errorf("%w: agent %s, service %s", ErrUnknownGrant, label, svc)
 	}
 	e := grant.Event{Time: now, Op: "grant.revoke", Agent: label, Svc: svc, Grant: g.ID}
-	return g, b.record(ctx, e, func() error { return b.dropGrant(g) })
+	return g, b.record(ctx, e, func() error {
+		if err := b.files.remove(kindGrant, grantName(label, svc)); err != nil {
+			return err
+		}
+		delete(b.deadGrants, k)
+		return nil
+	})
 }
 
-// dropGrant stops the grant in memory first: should the disk fail, the grant
-// is dead for as long as this process lives, and the caller is told.
-func (b *Broker) dropGrant(g *grant.Grant) error {
+// killGrant ends a grant in memory.
+func (b *Broker) killGrant(g *grant.Grant) {
+	k := grantKey{g.Agent, g.Svc}
+	b.deadGrants[k] = g
 	b.mu.Lock()
-	delete(b.grants, grantKey{g.Agent, g.Svc})
+	delete(b.grants, k)
 	b.mu.Unlock()
-	return b.files.remove(kindGrant, grantName(g.Agent, g.Svc))
 }
 
 // Grant returns the grant of svc to an agent, or nil.
@@ -103,10 +130,14 @@ func (b *Broker) grantsWhere(want func(*grant.Grant) bool) []*grant.Grant {
 			out = append(out, g)
 		}
 	}
-	slices.SortFunc(out, func(x, y *grant.Grant) int {
-		return strings.Compare(grantName(x.Agent, x.Svc), grantName(y.Agent, y.Svc))
-	})
+	sortGrants(out)
 	return out
+}
+
+func sortGrants(all []*grant.Grant) {
+	slices.SortFunc(all, func(x, y *grant.Grant) int {
+		return cmp.Or(strings.Compare(x.Agent.String(), y.Agent.String()), strings.Compare(x.Svc.String(), y.Svc.String()))
+	})
 }
 
 // describe puts the terms of a grant into one line for the audit log.

@@ -15,9 +15,9 @@ import (
 	"github.com/litentry/agentkeys/internal/grant"
 )
 
-// TokenMark starts every placeholder token, wherever in a placeholder it
-// stands, so that a person and a scanner can tell it from a key.
-const TokenMark = "agentkeys-"
+// TokenMark stands before the token in every placeholder, so that a person and
+// a scanner can tell it from a key. catalog.Entry.Placeholder writes it.
+const TokenMark = "agentkeys."
 
 const (
 	tokenBytes   = 32
@@ -41,17 +41,16 @@ func (b *Broker) IssueToken(ctx context.Context, label agentkeys.Agent, now, exp
 	if _, ok := b.Agent(label); !ok {
 		return "", fmt.Errorf("%w: %s", ErrUnknownAgent, label)
 	}
-	if err := b.sweepTokens(now); err != nil {
-		return "", err
-	}
+	// Whatever this leaves is dead, and the next one will try again.
+	b.killTokens(func(t *Token) bool { return !now.Before(t.Expires) })
+	_ = b.buryTokens(func(*Token) bool { return true })
 	var raw [tokenBytes]byte
 	_, _ = rand.Read(raw[:])
-	text := TokenMark + base64.RawURLEncoding.EncodeToString(raw[:])
+	text := base64.RawURLEncoding.EncodeToString(raw[:])
 	d := sha256.Sum256([]byte(text))
 	t := &Token{hex.EncodeToString(d[:]), label, expires.UTC()}
 	e := grant.Event{Time: now, Op: "session.start", Agent: label, Subject: "token " + t.Digest[:12] + ", expires " + t.Expires.Format(time.RFC3339)}
-	err := b.record(ctx, e, func() error { return b.putToken(d, t) })
-	if err != nil {
+	if err := b.record(ctx, e, func() error { return b.putToken(d, t, nil) }); err != nil {
 		return "", err
 	}
 	return text, nil
@@ -64,31 +63,37 @@ func (b *Broker) RenewToken(text string, now, expires time.Time) error {
 	d := sha256.Sum256([]byte(text))
 	t := b.token(d)
 	if t == nil || !now.Before(t.Expires) {
-		return errors.New("no such token")
+		return ErrUnknownToken
 	}
-	return b.putToken(d, &Token{t.Digest, t.Agent, expires.UTC()})
+	return b.putToken(d, &Token{t.Digest, t.Agent, expires.UTC()}, t)
 }
 
 // EndToken ends a token. One that is not there is not an error.
 func (b *Broker) EndToken(ctx context.Context, text string, now time.Time) error {
 	b.write.Lock()
 	defer b.write.Unlock()
-	t := b.token(sha256.Sum256([]byte(text)))
+	d := sha256.Sum256([]byte(text))
+	t := b.token(d)
+	if t == nil {
+		t = b.deadTokens[d]
+	}
 	if t == nil {
 		return nil
 	}
+	this := func(other *Token) bool { return other.Digest == t.Digest }
+	b.killTokens(this)
 	e := grant.Event{Time: now, Op: "session.end", Agent: t.Agent, Subject: "token " + t.Digest[:12]}
-	return b.record(ctx, e, func() error { return b.dropToken(t) })
+	return b.record(ctx, e, func() error { return b.buryTokens(this) })
 }
 
-// AgentByToken returns the agent that a presented credential speaks for. What
-// stands before the mark is the prefix a service's clients expect of a key.
+// AgentByToken returns the agent that a presented placeholder speaks for: what
+// stands before the mark is what a service's clients expect of a key.
 func (b *Broker) AgentByToken(presented string, now time.Time) (Agent, bool) {
-	i := strings.Index(presented, TokenMark)
-	if i < 0 || len(presented) > 256 {
+	_, text, marked := strings.Cut(presented, TokenMark)
+	if !marked || len(text) > 2*tokenBytes {
 		return Agent{}, false
 	}
-	t := b.token(sha256.Sum256([]byte(presented[i:])))
+	t := b.token(sha256.Sum256([]byte(text)))
 	if t == nil || !now.Before(t.Expires) {
 		return Agent{}, false
 	}
@@ -101,8 +106,13 @@ func (b *Broker) token(d digest) *Token {
 	return b.tokens[d]
 }
 
-func (b *Broker) putToken(d digest, t *Token) error {
-	if err := b.files.put(kindToken, t.Digest[:tokenNameLen], t); err != nil {
+// putToken keeps t, in place of old if that is not nil.
+func (b *Broker) putToken(d digest, t, old *Token) error {
+	var before any
+	if old != nil {
+		before = old
+	}
+	if err := b.files.put(kindToken, t.Digest[:tokenNameLen], t, before); err != nil {
 		return err
 	}
 	b.mu.Lock()
@@ -111,45 +121,30 @@ func (b *Broker) putToken(d digest, t *Token) error {
 	return nil
 }
 
-func (b *Broker) dropToken(t *Token) error {
-	d, err := parseDigest(t.Digest)
-	if err != nil {
-		return err
-	}
+// killTokens ends the tokens of which is says so, in memory.
+func (b *Broker) killTokens(is func(*Token) bool) {
 	b.mu.Lock()
-	delete(b.tokens, d)
-	b.mu.Unlock()
-	return b.files.remove(kindToken, t.Digest[:tokenNameLen])
-}
-
-// sweepTokens removes the files of dead tokens.
-func (b *Broker) sweepTokens(now time.Time) error {
-	var dead []*Token
-	b.mu.RLock()
-	for _, t := range b.tokens {
-		if !now.Before(t.Expires) {
-			dead = append(dead, t)
+	defer b.mu.Unlock()
+	for d, t := range b.tokens {
+		if is(t) {
+			b.deadTokens[d] = t
+			delete(b.tokens, d)
 		}
 	}
-	b.mu.RUnlock()
-	for _, t := range dead {
-		if err := b.dropToken(t); err != nil {
+}
+
+// buryTokens removes the files of the dead tokens of which is says so.
+func (b *Broker) buryTokens(is func(*Token) bool) error {
+	for d, t := range b.deadTokens {
+		if !is(t) {
+			continue
+		}
+		if err := b.files.remove(kindToken, t.Digest[:tokenNameLen]); err != nil {
 			return err
 		}
+		delete(b.deadTokens, d)
 	}
 	return nil
-}
-
-func (b *Broker) tokensOf(label agentkeys.Agent) []*Token {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	var out []*Token
-	for _, t := range b.tokens {
-		if t.Agent == label {
-			out = append(out, t)
-		}
-	}
-	return out
 }
 
 func parseDigest(s string) (digest, error) {
