@@ -23,7 +23,7 @@ import (
 func (a *app) auditCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "audit", Short: "Read and check the audit log", Args: cobra.NoArgs,
-		Long:    "Every decision and every change is an entry in an append-only log before anything\nhappens on its strength. The log is a Merkle tree whose head is signed; anybody\nwith the key can check it without this program's process.",
+		Long:    "Every decision and every change is an entry in an append-only log before\nanything happens on its strength. The log is a Merkle tree whose head is\nsigned; anybody with the key can check it without this program's process.",
 		Example: "  agentkeys audit tail -n 20\n  agentkeys audit verify",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -161,11 +161,11 @@ func (a *app) auditVerifyCmd() *cobra.Command {
 	var known []string
 	c := &cobra.Command{
 		Use: "verify", Short: "Check the whole log, offline", Args: cobra.NoArgs,
-		Long: `Check every entry, every hash and the signature of the log, without the background
-process. What is wrong is named, with the first bad entry. The head that was
-found good is kept, and the next check notices if the log was put back to before
-it. An earlier checkpoint from somewhere else makes that check independent of
-this disk.`,
+		Long: `Check every entry, every hash and the signature of the log, without the
+background process. What is wrong is named, with the first bad entry. The head
+that was found good is kept, and the next check notices if the log was put back
+to before it. An earlier checkpoint from somewhere else makes that check
+independent of this disk.`,
 		Example: "  agentkeys audit verify\n  agentkeys audit verify --known checkpoint-of-last-month.txt\n  agentkeys audit verify --dir /mnt/copy/log --key log.vkey",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := a.paths()

@@ -27,8 +27,8 @@ func (a *app) demoCmd() *cobra.Command {
 	var keep, fast bool
 	c := &cobra.Command{
 		Use: "demo", Short: "Watch all of it happen on local servers", Args: cobra.NoArgs,
-		Long: `Run the whole story by itself, in a directory of its own and with a local server in
-the place of OpenRouter: no account, no network, nothing of yours is touched.`,
+		Long: `Run the whole story by itself, in a directory of its own and with a local server
+in the place of OpenRouter: no account, no network, nothing of yours is touched.`,
 		Example: "  agentkeys demo\n  agentkeys demo --keep",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.demo(cmd.Context(), keep, fast || !a.onTerminal())

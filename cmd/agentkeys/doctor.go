@@ -29,7 +29,7 @@ type finding struct {
 func (a *app) doctorCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Look for what is wrong and say what to do", Args: cobra.NoArgs,
-		Long:    "Check directories, keychain, process, listener, memory protection, disk and audit\nlog. Nothing is changed. The exit code is 7 if something is wrong.",
+		Long:    "Check directories, keychain, process, listener, memory protection, disk and\naudit log. Nothing is changed. The exit code is 7 if something is wrong.",
 		Example: "  agentkeys doctor\n  agentkeys doctor --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := a.paths()

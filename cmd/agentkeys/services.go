@@ -111,7 +111,7 @@ func (a *app) printService(s local.ServiceDetail) {
 func (a *app) servicesAddCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "add FILE", Short: "Add a service of your own", Args: cobra.ExactArgs(1),
-		Long:    "Add a service from a file in the format of docs/reference/catalogue.md, or replace\nthe one of the same id.",
+		Long:    "Add a service from a file in the format of docs/reference/catalogue.md, or\nreplace the one of the same id.",
 		Example: "  agentkeys services add my-model-server.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := os.ReadFile(args[0])
@@ -140,11 +140,11 @@ func (a *app) servicesSetCmd() *cobra.Command {
 	var reset bool
 	c := &cobra.Command{
 		Use: "set SERVICE", Short: "Change where a service is reached and what it costs", Args: cobra.ExactArgs(1),
-		Long: `Change where a service is reached: a self-hosted server that speaks the same API,
-or a stand-in on this machine. An address on loopback or in a private network is
-dialled only if that very address and port is allowed. Prices, in dollars for a
-million tokens, make budgets in money possible for services that do not say
-what a request cost.`,
+		Long: `Change where a service is reached: a self-hosted server that speaks the same
+API, or a stand-in on this machine. An address on loopback or in a private
+network is dialled only if that very address and port is allowed. Prices, in
+dollars for a million tokens, make budgets in money possible for services that
+do not say what a request cost.`,
 		Example: `  agentkeys services set openai --base-url https://models.example/v1
   agentkeys services set openrouter --base-url https://127.0.0.1:8443/api/v1 --ca ca.pem --allow-address 127.0.0.1:8443
   agentkeys services set anthropic --price 'some-model=3/15'
