@@ -444,5 +444,19 @@ func cmdProcesses(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// needs PROGRAM… skips the script if one is missing, and fails it where all are
+// meant to be there.
+func cmdNeeds(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		if _, err := exec.LookPath(name); err == nil {
+			continue
+		}
+		if os.Getenv("CI") == "true" {
+			ts.Fatalf("there is no %s: run make setup", name)
+		}
+		scriptOf(ts).t.Skipf("SKIPPED: there is no %s: run make setup", name)
+	}
+}
+
 // damaged says that the script leaves a log that does not verify.
 func cmdDamaged(ts *testscript.TestScript, _ bool, _ []string) { scriptOf(ts).damaged = true }

@@ -69,6 +69,7 @@ func scripts(dir string) testscript.Params {
 			"alike":     cmdAlike,
 			"processes": cmdProcesses,
 			"damaged":   cmdDamaged,
+			"needs":     cmdNeeds,
 		},
 	}
 }
@@ -82,6 +83,7 @@ func condition(name string) (bool, error) {
 
 // script is what the commands of one script share.
 type script struct {
+	t        testing.TB
 	home     string // AGENTKEYS_HOME
 	work     string
 	standins map[string]*testsrv.Server
@@ -96,8 +98,9 @@ func scriptOf(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).
 // setup gives a script a home, a passphrase and a port of its own. There is no
 // keychain and no way to one.
 func setup(env *testscript.Env) error {
+	t := env.T().(testing.TB)
 	s := &script{
-		home: filepath.Join(env.WorkDir, "state"), work: env.WorkDir,
+		t: t, home: filepath.Join(env.WorkDir, "state"), work: env.WorkDir,
 		standins: map[string]*testsrv.Server{}, canaries: map[string]string{},
 	}
 	env.Values[scriptKey{}] = s
@@ -125,7 +128,6 @@ func setup(env *testscript.Env) error {
 	} {
 		env.Setenv(name, value)
 	}
-	t := env.T().(testing.TB)
 	env.Defer(func() { s.cleanup(t, env) })
 	return nil
 }
