@@ -11,10 +11,12 @@ import (
 	"github.com/andybalholm/brotli"
 )
 
+var canaryForms = encodings(canary)
+
 // findCanary searches b, and what b decompresses to, for the canary in every
 // form, and says in which it was found.
 func findCanary(b []byte) string {
-	for name, form := range encodings(canary) {
+	for name, form := range canaryForms {
 		if bytes.Contains(b, []byte(form)) {
 			return name
 		}
@@ -27,8 +29,11 @@ func findCanary(b []byte) string {
 			}
 		}
 	}
-	if out, _ := io.ReadAll(io.LimitReader(brotli.NewReader(bytes.NewReader(b)), 1<<20)); len(out) > 0 && len(b) < 1<<16 {
-		for name, form := range encodings(canary) {
+	if len(b) == 0 || len(b) > 1<<16 || b[0] == 'H' || b[0] == '{' || b[0] == '<' {
+		return "" // text
+	}
+	if out, _ := io.ReadAll(io.LimitReader(brotli.NewReader(bytes.NewReader(b)), 1<<20)); len(out) > 0 {
+		for name, form := range canaryForms {
 			if bytes.Contains(out, []byte(form)) {
 				return "brotli of " + name
 			}

@@ -14,9 +14,11 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +54,7 @@ type backend struct {
 	lent      []grant.Request
 	outcomes  []grant.Outcome
 	settled   chan grant.Outcome
+	allowed   atomic.Int64
 }
 
 type nowhere struct{}
@@ -110,6 +113,7 @@ func (b *backend) Lend(ctx context.Context, c Caller, r *Route, req grant.Reques
 	if err != nil {
 		return Loan{}, err
 	}
+	b.allowed.Add(1)
 	return Loan{permit, v}, nil
 }
 
@@ -131,6 +135,9 @@ func (b *backend) outcome(t testing.TB) grant.Outcome {
 		return grant.Outcome{}
 	}
 }
+
+// permits is how many uses were allowed.
+func (b *backend) permits() int { return int(b.allowed.Load()) }
 
 func (b *backend) uses() int {
 	b.mu.Lock()
@@ -231,6 +238,19 @@ func serve(t testing.TB, b Backend, o Options) string {
 	return l.Addr().String()
 }
 
+// serveProxy starts p as it is on a loopback listener.
+func serveProxy(t testing.TB, p *Proxy) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := NewServer(p)
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close(); p.ForgetAll() })
+	return l.Addr().String()
+}
+
 type testLog struct{ t testing.TB }
 
 func (l testLog) Write(b []byte) (int, error) {
@@ -279,27 +299,51 @@ func get(t testing.TB, addr, path string) (*http.Response, string) {
 	return do(t, newRequest(t, "GET", "http://"+addr+path, nil))
 }
 
-// raw sends bytes and returns all that comes back until the proxy closes or
-// is silent.
+// raw sends bytes and returns all that comes back: the first answer, and then
+// whatever follows it until the proxy closes.
 func raw(t testing.TB, addr, request string) string {
+	t.Helper()
+	return exchangeBytes(t, addr, request, false)
+}
+
+// rawClosed is raw for a request that the agent breaks off.
+func rawClosed(t testing.TB, addr, request string) string {
+	t.Helper()
+	return exchangeBytes(t, addr, request, true)
+}
+
+func exchangeBytes(t testing.TB, addr, request string, closed bool) string {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(c, request); err != nil {
 		return ""
 	}
-	_ = c.(*net.TCPConn).CloseWrite()
+	if closed {
+		_ = c.(*net.TCPConn).CloseWrite()
+	}
 	var out bytes.Buffer
-	_, _ = io.Copy(&out, c)
+	tee := bufio.NewReader(io.TeeReader(c, &out))
+	method, _, _ := strings.Cut(request, " ")
+	if res, err := http.ReadResponse(tee, &http.Request{Method: method}); err == nil {
+		_, _ = io.Copy(io.Discard, res.Body)
+	}
+	_ = c.(*net.TCPConn).CloseWrite()
+	_, _ = io.Copy(io.Discard, tee)
 	if hits := findCanary(out.Bytes()); hits != "" {
 		t.Errorf("the answer has the secret as %s", hits)
 	}
 	return out.String()
 }
+
+// answers counts the answers in a connection's bytes.
+func answers(s string) int { return len(answerStart.FindAllString(s, -1)) }
+
+var answerStart = regexp.MustCompile(`HTTP/1\.1 [0-9]{3} `)
 
 func statusOf(answer string) int {
 	var status int

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -18,8 +19,25 @@ var (
 // outgoing is what goes to the upstream, allocated in one piece. The transport
 // may hold on to it after the answer.
 type outgoing struct {
-	url  url.URL
-	body agentBody
+	url   url.URL
+	body  agentBody
+	small bytes.Reader
+}
+
+// maxSmall is up to which length a body is read before it is sent. The
+// transport writes such a request in one piece; one that it has to wait for
+// costs it a packet for the headers alone.
+const maxSmall = 4 << 10
+
+// readSmall reads a small body ahead. Its buffer is not used again, since the
+// transport may look at it after the answer.
+func (o *outgoing) readSmall(n int64) error {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(&o.body, b); err != nil {
+		return err
+	}
+	o.small.Reset(b)
+	return nil
 }
 
 // request makes the upstream's request of the agent's. header is what sift
@@ -55,9 +73,12 @@ func (c *compiled) request(r *http.Request, t target, header http.Header, query 
 	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
 	out.Close, out.Trailer, out.TransferEncoding = false, nil, nil
 	out.Form, out.PostForm, out.MultipartForm, out.TLS, out.RemoteAddr = nil, nil, nil, nil, ""
-	if r.ContentLength == 0 {
+	switch {
+	case r.ContentLength == 0:
 		out.Body = nil // the transport may then try a dead connection's request again
-	} else {
+	case o.small.Len() > 0:
+		out.Body = io.NopCloser(&o.small)
+	default:
 		out.Body = &o.body
 	}
 	return out
@@ -84,21 +105,25 @@ type agentBody struct {
 	reading bool
 	err     error     // other than io.EOF: why the body ended
 	renewed time.Time // when the deadline was set last
-	done    bool      // the server has seen the end, and watches for a disconnect
+	done    bool      // the end has been read
 }
 
 func (b *agentBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
+	if b.done || b.closed {
+		// The transport reads once more after the end, in its own time. The
+		// server closes its body when the answer begins, and would fail that
+		// read, upon which the transport would break off the answer.
+		defer b.mu.Unlock()
+		if b.err == nil && b.done {
+			return 0, io.EOF
+		}
 		return 0, errBodyClosed
 	}
-	// After its end the server has cleared the deadline for good.
-	if !b.done {
-		if now := time.Now(); now.Sub(b.renewed) > b.stall/4 {
-			b.renewed = now
-			_ = b.conn.SetReadDeadline(now.Add(b.stall))
-		}
+	if now := time.Now(); now.Sub(b.renewed) > b.stall/4 {
+		// At the end of the body the server clears it.
+		b.renewed = now
+		_ = b.conn.SetReadDeadline(now.Add(b.stall))
 	}
 	b.reading = true
 	b.mu.Unlock()
@@ -135,17 +160,25 @@ func (b *agentBody) finish() {
 	}
 }
 
-// fault says why the body broke off, if it did.
-func (b *agentBody) fault() *problem {
+// ended reports whether all of the body has been read.
+func (b *agentBody) ended() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.done
+}
+
+// fault says why the body broke off, if it did, and whether because the agent
+// had stopped sending.
+func (b *agentBody) fault() (pb *problem, stalled bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.err == nil || errors.Is(b.err, errBodyClosed):
-		return nil
+	case b.err == nil:
+		return nil, false
 	case errors.Is(b.err, errBodyTooLarge):
-		return fault(codeTooLarge, "the body is longer than AgentKeys forwards")
+		return fault(codeTooLarge, "the body is longer than AgentKeys forwards"), false
 	case errors.Is(b.err, os.ErrDeadlineExceeded):
-		return fault(codeRequestBroken, "the body stopped coming")
+		return fault(codeRequestBroken, "the body stopped coming"), true
 	}
-	return fault(codeRequestBroken, "the body broke off")
+	return fault(codeRequestBroken, "the body broke off"), false
 }

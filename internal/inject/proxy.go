@@ -223,10 +223,15 @@ func (x *exchange) forward(route *Route, c *compiled, t target, header http.Head
 	o := new(outgoing)
 	o.body = agentBody{src: x.r.Body, left: x.p.maxBody, conn: s.conn, stall: x.p.stall}
 	defer o.body.finish()
+	if n := x.r.ContentLength; 0 < n && n <= maxSmall {
+		if err := o.readSmall(n); err != nil {
+			return x.failed(err, o, true)
+		}
+	}
 	x.outcome.Unsent = false
 	res, err := route.Transport.RoundTrip(c.request(x.r, t, header, query, l, o))
 	if err != nil {
-		return x.failed(err, &o.body)
+		return x.failed(err, o, false)
 	}
 	body := res.Body
 	defer func() { _ = body.Close() }()
@@ -259,6 +264,14 @@ func (x *exchange) forward(route *Route, c *compiled, t target, header http.Head
 	if length < 0 {
 		s.flush = s.flusher()
 	}
+	if length < 0 || length > smallBuffer {
+		s.moved = time.Time{} // what the server's own deadline is not meant for
+	}
+	if x.r.ContentLength != 0 && !o.body.ended() {
+		// The service answers before it has got all: without this the server
+		// would read the rest of the body away from under the transport.
+		_ = http.NewResponseController(x.w).EnableFullDuplex()
+	}
 	x.headed = true
 	found := c.head(x.w, res, t, l.redactor, decoded)
 	// A stream may be silent for long after its headers. A document is not,
@@ -285,20 +298,24 @@ func (x *exchange) reject(c code, detail string) *problem {
 	return fault(c, detail)
 }
 
-// failed is for a RoundTrip without an answer. Whose fault it was is asked in
-// the order in which one causes the next.
-func (x *exchange) failed(err error, body *agentBody) *problem {
-	if x.r.Context().Err() != nil {
+// failed is for a request without an answer. Whose fault it was is asked in
+// the order in which one causes the next. early says that the upstream was not
+// even asked.
+func (x *exchange) failed(err error, o *outgoing, early bool) *problem {
+	x.outcome.Unsent = early
+	pb, stalled := o.body.fault()
+	// The server takes a stalled body for a closed connection.
+	if x.r.Context().Err() != nil && !stalled {
 		x.outcome.Reason = string(codeClientClosed)
 		x.aborted = true
 		return nil
 	}
-	if pb := body.fault(); pb != nil {
+	if pb != nil {
 		x.outcome.Reason = string(pb.code)
 		return pb
 	}
-	pb, unsent := failure(err)
-	x.outcome.Reason, x.outcome.Unsent = string(pb.code), unsent
+	pb, x.outcome.Unsent = failure(err)
+	x.outcome.Reason = string(pb.code)
 	return pb
 }
 

@@ -28,6 +28,10 @@ type TransportOptions struct {
 // share it: one connects only where netguard lets it, checks certificates
 // always and for the name in the URL, reads no proxy settings, follows
 // nothing, decodes nothing, and bounds what it waits for and keeps.
+//
+// net/http writes to the standard logger what an upstream sends unasked, and
+// with GODEBUG=http2debug whole headers: a process that uses this discards
+// that logger (log.SetOutput), which no option of a transport can do.
 func NewTransport(o TransportOptions) *http.Transport {
 	if o.ResponseTimeout <= 0 {
 		o.ResponseTimeout = 10 * time.Minute
