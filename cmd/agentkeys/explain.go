@@ -19,6 +19,7 @@ var causes = []struct {
 	fix  string
 }{
 	{syscall.ENOSPC, exitDisk, "disk", "free some space on the disk and try again; nothing that was stored is lost"},
+	{syscall.EIO, exitDisk, "disk", "the disk fails: copy what is on it to another, and set AGENTKEYS_HOME to it"},
 	{syscall.EROFS, exitDisk, "disk", "the disk is mounted read-only; set AGENTKEYS_HOME to a directory that can be written"},
 	{signer.ErrPassphrase, exitLocked, "passphrase", "try again; there is no way to recover a forgotten passphrase"},
 	{signer.ErrExposed, exitLocked, "exposed", "chmod 600 the file it names"},

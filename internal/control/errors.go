@@ -56,6 +56,8 @@ var outcomes = []struct {
 }{
 	{syscall.ENOSPC, CodeDisk, http.StatusInsufficientStorage, "free some space on the disk, then run 'agentkeys down' and 'agentkeys up'"},
 	{syscall.EDQUOT, CodeDisk, http.StatusInsufficientStorage, "raise the disk quota, then run 'agentkeys down' and 'agentkeys up'"},
+	{syscall.EIO, CodeDisk, http.StatusInternalServerError, "the disk fails: copy what is on it to another, and set AGENTKEYS_HOME to it"},
+	{syscall.EROFS, CodeDisk, http.StatusInternalServerError, "the disk is mounted read-only: mount it anew, then run 'agentkeys down' and 'agentkeys up'"},
 	{ErrForbidden, CodeForbidden, http.StatusForbidden, "run this yourself, outside 'agentkeys run': an agent's process may not manage keys"},
 	{daemon.ErrPeer, CodeForbidden, http.StatusForbidden, "run this as the user who started 'agentkeys up'"},
 	{agentkeys.ErrName, CodeRequest, http.StatusBadRequest, ""},
@@ -91,13 +93,13 @@ var outcomes = []struct {
 	{envelope.ErrTooLarge, CodeCorrupt, http.StatusInternalServerError, damaged},
 	{vault.ErrSize, CodeCorrupt, http.StatusInternalServerError, damaged},
 	{vault.ErrMark, CodeCorrupt, http.StatusInternalServerError, "remove the damaged mark it names below the 'marks' directory: the next read then counts as the first one on a new device"},
-	{signer.ErrUnknownEpoch, CodeCorrupt, http.StatusInternalServerError, "it was sealed with a root that has been retired: store the key anew"},
+	{signer.ErrUnknownEpoch, CodeCorrupt, http.StatusInternalServerError, "it was sealed with a root that has been retired: run 'agentkeys rm SERVICE --force' and store the key anew"},
 	{audit.ErrStopped, CodeDisk, http.StatusServiceUnavailable, "the audit log could not be written, so nothing is lent: see 'agentkeys logs', mend the disk, then run 'agentkeys down' and 'agentkeys up'"},
 	{ErrRequest, CodeRequest, http.StatusBadRequest, ""},
 	{fs.ErrPermission, CodeDisk, http.StatusInternalServerError, "give yourself access to the file it names"},
 }
 
-const damaged = "the stored credential is damaged: restore a backup, or store the key anew"
+const damaged = "the stored credential is damaged: restore a backup, or run 'agentkeys rm SERVICE --force' and store the key anew"
 
 // describe turns an error into what the caller sees. An unforeseen one is
 // logged whole and shown as it is: errors below never carry a secret.
