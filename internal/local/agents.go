@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/vault"
@@ -157,8 +159,27 @@ func (h *Host) sealCopy(ctx context.Context, a broker.Agent, svc agentkeys.Servi
 		return err
 	}
 	_, err = h.vault.Store(ctx, write, rec)
+	if unreadable(err) {
+		// Not overwritten by the vault; but this is only a copy.
+		del, derr := h.decider.Own(ctx, grant.ActDelete, a.Wallet, svc, e)
+		if derr != nil {
+			return derr
+		}
+		if derr := h.vault.Delete(ctx, del); derr != nil && !errors.Is(derr, vault.ErrNotFound) {
+			return derr
+		}
+		_, err = h.vault.Store(ctx, write, rec)
+	}
 	h.daemon.Forget(a.Wallet, svc)
 	return err
+}
+
+// unreadable reports whether what is stored cannot be opened, now or later.
+func unreadable(err error) bool {
+	return slices.ContainsFunc([]error{
+		envelope.ErrCommitment, envelope.ErrDecrypt, envelope.ErrTruncated, envelope.ErrVersion, envelope.ErrRecord,
+		envelope.ErrTooLarge, vault.ErrSize, signer.ErrUnknownEpoch,
+	}, func(is error) bool { return errors.Is(err, is) })
 }
 
 // removeCopy deletes the copy that a grant had sealed, unless the agent was
