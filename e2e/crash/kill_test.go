@@ -63,7 +63,7 @@ func TestKill9(t *testing.T) {
 		}
 		st, err := w.client.Status(t.Context())
 		must(t, err)
-		w.round(rng)
+		w.round(rng, w.killed)
 		changes += len(w.facts)
 		if rng.IntN(8) == 0 {
 			w.killEarly(rng)
@@ -106,8 +106,27 @@ func report(round, rounds, changes int, slowest time.Duration) {
 	}
 }
 
+// killed is what an error of a writer means in a round that ends in a kill:
+// the process is gone. An answer is no error that anybody expects.
+func (w *world) killed(wr writer, err error) (again bool) {
+	var answer *control.Error
+	if errors.As(err, &answer) {
+		w.t.Errorf("%T: %s: %v", wr, answer.Code, err)
+	}
+	return false
+}
+
 // round has the writers at work until the process is killed.
-func (w *world) round(rng *rand.Rand) {
+func (w *world) round(rng *rand.Rand, failed func(writer, error) bool) {
+	w.work(rng, failed, func() {
+		time.Sleep(time.Duration(rng.IntN(400_000)) * time.Microsecond)
+		w.h.Kill()
+	})
+}
+
+// work has the writers at work until the call of end returns, which is not
+// before the process is gone. failed says whether one goes on after an error.
+func (w *world) work(rng *rand.Rand, failed func(writer, error) bool, end func()) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	var wg sync.WaitGroup
@@ -115,20 +134,13 @@ func (w *world) round(rng *rand.Rand) {
 		mine := rand.New(rand.NewPCG(rng.Uint64(), uint64(i)))
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				err := wr.write(ctx, mine)
-				var answer *control.Error
-				switch {
-				case errors.As(err, &answer):
-					w.t.Errorf("%T: %s: %v", wr, answer.Code, err)
+				if err := wr.write(ctx, mine); err != nil && !failed(wr, err) {
 					return
-				case err != nil:
-					return // the process is gone
 				}
 			}
 		})
 	}
-	time.Sleep(time.Duration(rng.IntN(400_000)) * time.Microsecond)
-	w.h.Kill()
+	end()
 	cancel()
 	wg.Wait()
 	anyhow.CloseIdleConnections()

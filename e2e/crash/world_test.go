@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,11 +35,12 @@ type seller struct {
 	*httptest.Server
 	mu     sync.Mutex
 	stale  []string
+	opened map[string]string // what was shown at /open/…
 	served atomic.Int64
 }
 
 func newSeller(t *testing.T) *seller {
-	s := &seller{}
+	s := &seller{opened: map[string]string{}}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
@@ -48,6 +50,12 @@ func newSeller(t *testing.T) *seller {
 
 func (s *seller) serve(w http.ResponseWriter, r *http.Request) {
 	s.served.Add(1)
+	if strings.HasPrefix(r.URL.Path, "/open/") {
+		s.mu.Lock()
+		s.opened[r.URL.Path] = r.Header.Get("Authorization")
+		s.mu.Unlock()
+		return
+	}
 	var shown, least int
 	_, err1 := fmt.Sscanf(r.Header.Get("Authorization"), "Bearer sk-or-v1-%08x", &shown)
 	_, err2 := fmt.Sscanf(r.URL.RawQuery, "least=%d", &least)
@@ -76,9 +84,9 @@ type world struct {
 	client *control.Client
 	addr   string
 
-	writers  []writer
-	least    atomic.Int64 // the last key for the seller that is acknowledged
-	sessions atomic.Int64
+	writers []writer
+	least   atomic.Int64 // the last key for the seller that is acknowledged
+	stopped atomic.Bool  // the log has, for good
 
 	mu    sync.Mutex
 	facts []fact // acknowledged in this round
@@ -176,11 +184,11 @@ type storer struct {
 	n        int // of the key that is there, 0 for none
 	next     int
 	revision uint64
-	trying   int // what may be there instead: a key, 0 for none, or what is there
+	maybe    []int // what may be there instead, because nobody said how it went
 }
 
 func (s *storer) store(ctx context.Context, n int) error {
-	s.trying = n
+	s.maybe = append(s.maybe, n)
 	s.next = n
 	res, err := s.w.client.Store(ctx, s.svc, secret.FromString(s.key(n)), local.StoreOptions{NoVerify: true})
 	if err != nil {
@@ -189,7 +197,7 @@ func (s *storer) store(ctx context.Context, n int) error {
 	if res.Revision <= s.revision {
 		s.w.t.Errorf("%s: revision %d after %d", s.svc, res.Revision, s.revision)
 	}
-	s.n, s.revision = n, res.Revision
+	s.n, s.revision, s.maybe = n, res.Revision, nil
 	if s.told != nil {
 		s.told.Store(int64(n))
 	}
@@ -199,11 +207,11 @@ func (s *storer) store(ctx context.Context, n int) error {
 
 func (s *storer) write(ctx context.Context, rng *rand.Rand) error {
 	if s.removes && s.n > 0 && rng.IntN(6) == 0 {
-		s.trying = 0
+		s.maybe = append(s.maybe, 0)
 		if err := s.w.client.Remove(ctx, s.svc, false); err != nil {
 			return err
 		}
-		s.n = 0
+		s.n, s.maybe = 0, nil
 		s.w.acknowledged(fact{op: "credential.delete", svc: s.svc.String()})
 		return nil
 	}
@@ -221,13 +229,13 @@ func (s *storer) check(t *testing.T) {
 		t.Errorf("%s: %v", s.svc, err)
 		return
 	default:
-		for _, n := range []int{s.n, s.trying} {
+		for _, n := range append(s.maybe, s.n) {
 			if n > 0 && string(v.Expose()) == s.key(n) {
 				found = n
 			}
 		}
 		if found == 0 {
-			t.Errorf("%s is %q, neither key %d nor key %d", s.svc, v.Expose(), s.n, s.trying)
+			t.Errorf("%s is %q, neither key %d nor one of %d", s.svc, v.Expose(), s.n, s.maybe)
 		}
 		d, err := s.w.client.Credential(t.Context(), s.svc)
 		if err != nil || d.Revision < s.revision || found != s.n && d.Revision == s.revision {
@@ -235,10 +243,10 @@ func (s *storer) check(t *testing.T) {
 		}
 		s.revision = d.Revision
 	}
-	if found != s.n && found != s.trying {
-		t.Errorf("%s: key %d is there, key %d was acknowledged, %d was under way", s.svc, found, s.n, s.trying)
+	if found != s.n && !slices.Contains(s.maybe, found) {
+		t.Errorf("%s: key %d is there, key %d was acknowledged, %d were under way", s.svc, found, s.n, s.maybe)
 	}
-	s.n, s.trying = found, found
+	s.n, s.maybe = found, nil
 	if s.told != nil && found > 0 {
 		s.told.Store(int64(found))
 	}
@@ -251,24 +259,24 @@ type granter struct {
 	limit   int64 // names the grant that is there, 0 for none
 	id      string
 	next    int64
-	trying  int64
+	maybe   []int64
 	revoked map[string]bool
 }
 
 func (g *granter) write(ctx context.Context, rng *rand.Rand) error {
 	svc := service("openrouter")
 	if g.limit > 0 && rng.IntN(2) == 0 {
-		g.trying = 0
+		g.maybe = append(g.maybe, 0)
 		if err := g.w.client.Revoke(ctx, g.agent, svc); err != nil {
 			return err
 		}
 		g.revoked[g.id] = true
 		g.w.acknowledged(fact{op: "grant.revoke", grant: g.id})
-		g.limit, g.id = 0, ""
+		g.limit, g.id, g.maybe = 0, "", nil
 		return nil
 	}
 	g.next++
-	g.trying = g.next
+	g.maybe = append(g.maybe, g.next)
 	info, err := g.w.client.Grant(ctx, g.agent, svc, control.GrantRequest{
 		Requests: &grant.Requests{Limit: g.next, Per: grant.Total}, Expires: time.Now().Add(time.Hour),
 	})
@@ -278,7 +286,7 @@ func (g *granter) write(ctx context.Context, rng *rand.Rand) error {
 	if g.id != "" {
 		g.revoked[g.id] = true // replaced
 	}
-	g.limit, g.id = g.next, info.ID
+	g.limit, g.id, g.maybe = g.next, info.ID, nil
 	g.w.acknowledged(fact{op: "grant.create", grant: info.ID})
 	return nil
 }
@@ -301,13 +309,13 @@ func (g *granter) check(t *testing.T) {
 			t.Errorf("grant %s was revoked or replaced, and is there", id)
 		}
 	}
-	if limit != g.limit && limit != g.trying {
-		t.Errorf("%s: grant %d is there, %d was acknowledged, %d was under way", g.agent, limit, g.limit, g.trying)
+	if limit != g.limit && !slices.Contains(g.maybe, limit) {
+		t.Errorf("%s: grant %d is there, %d was acknowledged, %d were under way", g.agent, limit, g.limit, g.maybe)
 	}
 	if limit == g.limit && limit != 0 && id != g.id {
 		t.Errorf("%s: grant %s is there, %s was acknowledged", g.agent, id, g.id)
 	}
-	g.limit, g.id, g.trying = limit, id, limit
+	g.limit, g.id, g.maybe = limit, id, nil
 }
 
 // hirer creates and removes agents.
@@ -315,7 +323,7 @@ type hirer struct {
 	w      *world
 	labels []agentkeys.Agent
 	there  map[agentkeys.Agent]bool
-	trying agentkeys.Agent // whose being there is not known
+	maybe  map[agentkeys.Agent]bool // whose being there is not known
 	wallet map[agentkeys.Agent]agentkeys.Wallet
 	token  map[agentkeys.Agent]string
 	dead   []string // tokens of agents that were removed
@@ -323,7 +331,7 @@ type hirer struct {
 
 func newHirer(w *world, i int) *hirer {
 	h := &hirer{
-		w: w, there: map[agentkeys.Agent]bool{}, wallet: map[agentkeys.Agent]agentkeys.Wallet{}, token: map[agentkeys.Agent]string{},
+		w: w, there: map[agentkeys.Agent]bool{}, maybe: map[agentkeys.Agent]bool{}, wallet: map[agentkeys.Agent]agentkeys.Wallet{}, token: map[agentkeys.Agent]string{},
 	}
 	for k := range 4 {
 		h.labels = append(h.labels, agent(fmt.Sprintf("hired-%d-%d", i, k)))
@@ -333,7 +341,6 @@ func newHirer(w *world, i int) *hirer {
 
 func (h *hirer) write(ctx context.Context, rng *rand.Rand) error {
 	a := h.labels[rng.IntN(len(h.labels))]
-	h.trying = a
 	if h.there[a] {
 		if h.token[a] == "" && rng.IntN(2) == 0 {
 			s, err := h.w.client.StartSession(ctx, control.SessionRequest{Agent: a, TTL: 3600})
@@ -341,19 +348,21 @@ func (h *hirer) write(ctx context.Context, rng *rand.Rand) error {
 				return err
 			}
 			h.token[a] = s.Token
-			h.trying = agentkeys.Agent{}
 			return nil
 		}
+		h.maybe[a] = true
+		token := h.token[a]
+		delete(h.token, a) // it may be dead, whatever becomes of the agent
 		if err := h.w.client.RemoveAgent(ctx, a); err != nil {
 			return err
 		}
 		h.there[a] = false
-		if h.token[a] != "" {
-			h.dead = append(h.dead, h.token[a])
-			delete(h.token, a)
+		if token != "" {
+			h.dead = append(h.dead, token)
 		}
 		h.w.acknowledged(fact{op: "agent.remove", agent: a.String()})
 	} else {
+		h.maybe[a] = true
 		made, err := h.w.client.CreateAgent(ctx, a)
 		if err != nil {
 			return err
@@ -364,7 +373,7 @@ func (h *hirer) write(ctx context.Context, rng *rand.Rand) error {
 		h.there[a], h.wallet[a] = true, made.Wallet
 		h.w.acknowledged(fact{op: "agent.create", agent: a.String()})
 	}
-	h.trying = agentkeys.Agent{}
+	delete(h.maybe, a)
 	return nil
 }
 
@@ -383,7 +392,7 @@ func (h *hirer) check(t *testing.T) {
 		}
 	}
 	for _, a := range h.labels {
-		if a != h.trying && found[a] != h.there[a] {
+		if !h.maybe[a] && found[a] != h.there[a] {
 			t.Errorf("agent %s: there: %t, acknowledged: %t", a, found[a], h.there[a])
 		}
 		if !found[a] && h.token[a] != "" {
@@ -392,7 +401,7 @@ func (h *hirer) check(t *testing.T) {
 		}
 		h.there[a] = found[a]
 	}
-	h.trying = agentkeys.Agent{}
+	clear(h.maybe)
 	// The last few of the dead.
 	for _, token := range h.dead[max(0, len(h.dead)-3):] {
 		if status, code, err := h.w.ask(t.Context(), token); err != nil || status != http.StatusUnauthorized {
@@ -440,7 +449,6 @@ type buyer struct {
 	token   string
 	served  int64 // acknowledged
 	unknown int64 // asked for, and not known to be served
-	asking  bool
 }
 
 func newBuyer(t *testing.T, w *world, i int) *buyer {
@@ -463,7 +471,7 @@ func newBuyer(t *testing.T, w *world, i int) *buyer {
 }
 
 func (b *buyer) write(ctx context.Context, _ *rand.Rand) error {
-	b.asking = true
+	stopped := b.w.stopped.Load()
 	status, code, err := b.w.ask(ctx, b.token)
 	if err == nil && status != 200 {
 		err = fmt.Errorf("answered %d %s", status, code)
@@ -473,8 +481,10 @@ func (b *buyer) write(ctx context.Context, _ *rand.Rand) error {
 	} else {
 		b.served++
 		b.w.acknowledged(fact{op: grant.OpUse, grant: b.id})
+		if stopped {
+			b.w.t.Error("a use began after the log had stopped")
+		}
 	}
-	b.asking = false
 	return err
 }
 

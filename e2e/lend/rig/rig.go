@@ -10,9 +10,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	mathrand "math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -252,7 +255,11 @@ func (h *Home) Up(args ...string) local.Status {
 // TryUp is Up for when it may fail.
 func (h *Home) TryUp(args ...string) (st local.Status, err error) {
 	h.t.Helper()
-	r := h.Run("", append([]string{"up", "--json"}, args...)...)
+	up := []string{"up", "--json"}
+	if _, err := os.Stat(h.Paths.Port()); err != nil {
+		up = append(up, "--port", freePort())
+	}
+	r := h.Run("", append(up, args...)...)
 	if r.Code != 0 {
 		return st, errors.New("agentkeys up: " + r.Stderr)
 	}
@@ -263,6 +270,19 @@ func (h *Home) TryUp(args ...string) (st local.Status, err error) {
 	defer h.mu.Unlock()
 	h.pid = st.PID
 	return st, nil
+}
+
+// freePort is a port that no connection is given by chance, so that it is still
+// free when a process is started again: the default one would be shared by all
+// tests on the machine.
+func freePort() string {
+	for {
+		port := strconv.Itoa(10_000 + mathrand.IntN(20_000))
+		if ln, err := net.Listen("tcp4", "127.0.0.1:"+port); err == nil {
+			_ = ln.Close()
+			return port
+		}
+	}
 }
 
 // PID is that of the background process.
