@@ -160,6 +160,9 @@ func (pb *problem) render(w http.ResponseWriter) {
 		// The SDKs of OpenAI and Anthropic try 5xx again unless told not to.
 		h.Set("X-Should-Retry", "false")
 	}
+	if pb.code == codeRequestBroken || pb.code == codeTooLarge {
+		h.Set("Connection", "close") // nobody waits for the rest of it
+	}
 	if s.status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="agentkeys"`)
 	}

@@ -367,6 +367,9 @@ func TestStalls(t *testing.T) {
 			t.Errorf("outcome %+v", o)
 		}
 	}
+	if answer := raw(t, addr, head("POST", "%2e", "Content-Length: 10\r\n")+"half"); codeOf(answer) != "bad-path" {
+		t.Errorf("a refused body that stalls: %.100s", answer)
+	}
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
