@@ -30,6 +30,7 @@ func (a *app) serveChild(p local.Paths, o upOptions) error {
 	if in == nil || out == nil {
 		return errors.New("the background process was not started by 'agentkeys up'")
 	}
+	a.stderr = newBoundedLog(os.Stderr, p.DaemonLog(), maxLog)
 	tell := func(r ready) {
 		_ = json.NewEncoder(out).Encode(r)
 		_ = out.Close()

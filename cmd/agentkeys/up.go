@@ -247,7 +247,7 @@ func childEnv(env []string) []string {
 	return out
 }
 
-// maxLog is the size at which the log is moved aside at the next start.
+// maxLog is the size in bytes at which the log is moved aside.
 const maxLog = 10 << 20
 
 func openLogFile(path string) (*os.File, error) {
