@@ -1,0 +1,76 @@
+package importlaw
+
+// ban forbids packages to know others.
+type ban struct {
+	who  []string // packages of the module
+	not  []string // packages, of the module or not
+	deep bool     // also through others
+	why  string
+}
+
+var core = []string{".", "internal/secret", "internal/grant", "internal/envelope"}
+
+var bans = []ban{
+	{
+		who: core, deep: true,
+		not: []string{"net", "net/http", "os/exec"},
+		why: "the core decides and seals: whoever reads it must not have to think of a network or of other programs",
+	},
+	{
+		who: core,
+		not: []string{"os", "io/fs", "path/filepath", "syscall", "os/signal", "testing"},
+		why: "the core has no I/O: what it needs is an argument",
+	},
+	{
+		who: []string{"internal/broker", "internal/audit"}, deep: true,
+		not: []string{"internal/envelope", "internal/vault", "internal/signer", "internal/dirblob"},
+		why: "who keeps grants or the log cannot decrypt: on a server they are another machine than the keys",
+	},
+	{
+		who: []string{"internal/inject"}, deep: true,
+		not: []string{"internal/vault", "catalog", "internal/daemon", "internal/signer", "internal/broker"},
+		why: "the proxy is what a hostile upstream or agent reaches first: it gets one credential at a time, from its Backend",
+	},
+	{
+		who: []string{"internal/vault"}, deep: true,
+		not: []string{"internal/broker", "internal/signer", "internal/audit", "internal/durable"},
+		why: "the vault seals over any store and any keeper of keys: it knows contracts, not who implements them",
+	},
+	{
+		who: []string{"internal/signer"}, deep: true,
+		not: []string{"internal/vault", "internal/dirblob", "internal/broker", "net/http"},
+		why: "the signer has the roots, and so must have no way to a stored credential",
+	},
+	{
+		who: []string{"internal/netguard", "internal/durable"}, deep: true,
+		not: []string{".", "internal/grant", "internal/secret", "internal/inject"},
+		why: "they know nothing of what is dialled or written",
+	},
+	{
+		who: []string{"catalog"}, deep: true,
+		not: []string{"net/http", "internal/vault", "internal/broker", "internal/inject", "internal/secret"},
+		why: "the catalogue says what is so; it does nothing",
+	},
+}
+
+// ration allows a package to some only.
+type ration struct {
+	what string
+	to   []string // packages, or files of one
+	why  string
+}
+
+var rations = []ration{
+	{"github.com/decred/dcrd/dcrec/secp256k1/v4", []string{"internal/signer"}, "the curve of wallets: a second place that derives keys would be a second custody"},
+	{"filippo.io/age", []string{"internal/signer"}, "the roots' file is the only one that a passphrase opens"},
+	{"github.com/zalando/go-keyring", []string{"internal/keychain"}, "an adapter has its vendor to itself"},
+	{"github.com/spf13/cobra", []string{"cmd/agentkeys"}, "flags, configuration and wiring are in cmd"},
+	{"go.yaml.in/yaml/v3", []string{"catalog"}, "what is read as YAML goes through the catalogue's strict reader"},
+	{"internal/testsrv", []string{"cmd/agentkeys/demo.go"}, "it plays third parties, and answers anybody; only the demo may start it in production"},
+	{"internal/dirblob", []string{"internal/local"}, "services know contracts; adapters are for those that wire"},
+	{"internal/keychain", []string{"cmd/agentkeys"}, "services know contracts; adapters are for those that wire"},
+	{"internal/local", []string{"internal/control", "cmd/agentkeys"}, "it joins those who decide with those who can decrypt, for a laptop's owner alone"},
+}
+
+// adapters implement a service's contract with one vendor each.
+var adapters = []string{"internal/dirblob", "internal/keychain"}
