@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/inject"
@@ -57,6 +58,11 @@ func ListenUnix(path string) (net.Listener, error) {
 	// bind and chmod there is no moment at which somebody else could connect.
 	if !fi.IsDir() || fi.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("socket directory %s is open to others: chmod 700 it", dir)
+	}
+	// Root could listen in anybody's directory, and its owner put a socket of
+	// their own in the place of this one.
+	if st, ok := fi.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != os.Getuid() {
+		return nil, fmt.Errorf("socket directory %s belongs to somebody else", dir)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
