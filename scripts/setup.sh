@@ -15,6 +15,7 @@ missing=()
 need() { have "$1" || missing+=("$2"); }
 need gcc gcc                                  # the race detector
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+need curl curl                                # the documented commands
 need tmux tmux                                # sessions on a real terminal
 need strace strace                            # failing system calls one by one
 need nginx nginx-light                        # a rival in make bench

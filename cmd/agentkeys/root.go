@@ -28,7 +28,7 @@ var commands = []command{
 
 	{"store", "keys", (*app).storeCmd}, {"list", "keys", (*app).listCmd}, {"show", "keys", (*app).showCmd},
 	{"reveal", "keys", (*app).revealCmd}, {"rm", "keys", (*app).rmCmd}, {"services", "keys", (*app).servicesCmd},
-	{"rotate", "keys", (*app).rotateCmd},
+	{"rotate", "keys", (*app).rotateCmd}, {"passphrase", "keys", (*app).passphraseCmd},
 
 	{"agent", "agents", (*app).agentCmd}, {"grant", "agents", (*app).grantCmd}, {"grants", "agents", (*app).grantsCmd},
 	{"revoke", "agents", (*app).revokeCmd}, {"run", "agents", (*app).runCmd}, {"env", "agents", (*app).envCmd},
@@ -75,8 +75,33 @@ placeholder; a proxy on loopback puts the key into its requests.`,
 		cmd.GroupID = c.group
 		root.AddCommand(cmd)
 	}
+	root.SetHelpCommand(helpCmd())
 	wrapArgs(root)
 	return root
+}
+
+// helpCmd is cobra's, but for a topic that there is not: that is a mistake.
+func helpCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Help about any command",
+		Example: "  agentkeys help grant",
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+			if at, _, err := c.Root().Find(args); err == nil {
+				for _, sub := range at.Commands() {
+					names = append(names, sub.Name())
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			at, rest, err := c.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage(c, fmt.Errorf("no help on %q: there is no such command", strings.Join(args, " ")))
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
 }
 
 // wrapArgs makes every complaint about arguments a usage error.

@@ -108,8 +108,11 @@ func (a *app) printService(s local.ServiceDetail) {
 	line("run live", s.LiveTested)
 }
 
+const forceHelp = "even if a key that is stored goes to another host then"
+
 func (a *app) servicesAddCmd() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	c := &cobra.Command{
 		Use: "add FILE", Short: "Add a service of your own", Args: cobra.ExactArgs(1),
 		Long:    "Add a service from a file in the format of docs/reference/catalogue.md, or\nreplace the one of the same id.",
 		Example: "  agentkeys services add my-model-server.yaml",
@@ -125,19 +128,21 @@ func (a *app) servicesAddCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := client.AddService(cmd.Context(), filepath.Base(args[0]), data)
+			s, err := client.AddService(cmd.Context(), filepath.Base(args[0]), data, force)
 			if err != nil {
 				return err
 			}
 			return a.print(s, func() { fmt.Fprintf(a.stdout, "%s: added; store a key with 'agentkeys store %s'\n", s.ID, s.ID) })
 		},
 	}
+	c.Flags().BoolVar(&force, "force", false, forceHelp)
+	return c
 }
 
 func (a *app) servicesSetCmd() *cobra.Command {
 	var baseURL, caFile string
 	var allow, prices []string
-	var reset bool
+	var reset, force bool
 	c := &cobra.Command{
 		Use: "set SERVICE", Short: "Change where a service is reached and what it costs", Args: cobra.ExactArgs(1),
 		Long: `Change where a service is reached: a self-hosted server that speaks the same
@@ -155,7 +160,7 @@ do not say what a request cost.`,
 			if err != nil {
 				return err
 			}
-			ch := local.ServiceChange{Reset: reset}
+			ch := local.ServiceChange{Reset: reset, Force: force}
 			if cmd.Flags().Changed("base-url") {
 				if baseURL == "" {
 					return usage(cmd, errors.New("--base-url is empty; --reset takes it back"))
@@ -207,11 +212,13 @@ do not say what a request cost.`,
 	f.StringArrayVar(&allow, "allow-address", nil, "allow this `IP:PORT` though it is loopback or private; may be repeated")
 	f.StringArrayVar(&prices, "price", nil, "`MODEL=IN/OUT` in dollars for a million tokens; may be repeated")
 	f.BoolVar(&reset, "reset", false, "take back what was set before")
+	f.BoolVar(&force, "force", false, forceHelp)
 	return c
 }
 
 func (a *app) servicesRmCmd() *cobra.Command {
-	return &cobra.Command{
+	var force bool
+	c := &cobra.Command{
 		Use: "rm SERVICE", Short: "Remove a service you added, or what you set for one", Args: cobra.ExactArgs(1),
 		Example:           "  agentkeys services rm my-model-server",
 		ValidArgsFunction: a.completeServices,
@@ -224,10 +231,14 @@ func (a *app) servicesRmCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := client.RemoveService(cmd.Context(), svc); err != nil {
+			if err := client.RemoveService(cmd.Context(), svc, force); err != nil {
 				return err
 			}
-			return a.print(map[string]any{"service": svc, "removed": true}, func() { fmt.Fprintf(a.stdout, "%s: removed\n", svc) })
+			return a.print(map[string]any{"service": svc, "removed": true}, func() {
+				fmt.Fprintf(a.stdout, "%s: what you added or set is taken back\n", svc)
+			})
 		},
 	}
+	c.Flags().BoolVar(&force, "force", false, forceHelp)
+	return c
 }

@@ -225,8 +225,9 @@ func (c *Client) Services(ctx context.Context) (out []local.ServiceInfo, err err
 }
 
 // AddService adds or replaces a service of the user's own.
-func (c *Client) AddService(ctx context.Context, file string, data []byte) (out local.ServiceInfo, err error) {
-	return out, c.raw(ctx, "POST", "/v1/services?"+url.Values{"file": {file}}.Encode(), bytes.NewReader(data), &out)
+func (c *Client) AddService(ctx context.Context, file string, data []byte, force bool) (out local.ServiceInfo, err error) {
+	q := url.Values{"file": {file}, "force": {strconv.FormatBool(force)}}
+	return out, c.raw(ctx, "POST", "/v1/services?"+q.Encode(), bytes.NewReader(data), &out)
 }
 
 // SetService changes the settings of a service.
@@ -235,8 +236,8 @@ func (c *Client) SetService(ctx context.Context, s agentkeys.Service, ch local.S
 }
 
 // RemoveService takes back an added service or the settings of one.
-func (c *Client) RemoveService(ctx context.Context, s agentkeys.Service) error {
-	return c.call(ctx, "DELETE", "/v1/services/"+s.String(), nil, nil)
+func (c *Client) RemoveService(ctx context.Context, s agentkeys.Service, force bool) error {
+	return c.call(ctx, "DELETE", "/v1/services/"+s.String()+"?force="+strconv.FormatBool(force), nil, nil)
 }
 
 // TailAudit calls f with the last n audit entries, and with follow with those

@@ -65,6 +65,7 @@ var outcomes = []struct {
 	{catalog.ErrFile, CodeRequest, http.StatusUnprocessableEntity, "mend that line; docs/reference/catalogue.md describes the format"},
 	{catalog.ErrSettings, CodeRequest, http.StatusUnprocessableEntity, "'agentkeys services set --help' has examples"},
 	{catalog.ErrPrice, CodeRequest, http.StatusUnprocessableEntity, "write MODEL=IN/OUT, in dollars for a million tokens, such as some-model=3/15"},
+	{local.ErrServiceMoves, CodeConflict, http.StatusConflict, "remove the key first with 'agentkeys rm SERVICE', or add --force if it is meant for that host as well"},
 	{local.ErrServiceInUse, CodeConflict, http.StatusConflict, "remove its key first with 'agentkeys rm SERVICE --force'"},
 	{catalog.ErrKeyRefused, CodeBadKey, http.StatusUnprocessableEntity, "store an ordinary key; this kind can manage the account"},
 	{catalog.ErrKeyPattern, CodeBadKey, http.StatusUnprocessableEntity, "check that the whole key was pasted; if the service has changed its keys, add --any-form"},

@@ -226,7 +226,7 @@ func (s *Server) addService(r *http.Request) (any, error) {
 	if name == "" {
 		name = "service file"
 	}
-	return s.host.AddService(r.Context(), name, data)
+	return s.host.AddService(r.Context(), name, data, r.URL.Query().Get("force") == "true")
 }
 
 func (s *Server) setService(r *http.Request) (any, error) {
@@ -246,7 +246,7 @@ func (s *Server) removeService(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.host.RemoveService(r.Context(), svc)
+	return nil, s.host.RemoveService(r.Context(), svc, r.URL.Query().Get("force") == "true")
 }
 
 // LogLine is one audit entry with its index.

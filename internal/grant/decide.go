@@ -238,12 +238,16 @@ func (d *Decider) Settle(p Permit, now time.Time, o Outcome) error {
 		return nil
 	}
 	e := p.p.event
+	// A listing that says nothing of a cost has none. What costs something is
+	// posted, or says so: a service of which neither is known has no prices,
+	// and so no budget in money.
+	read := (e.Method == "GET" || e.Method == "HEAD") && o.Reason == ""
 	e.Op, e.Time, e.Decision, e.Path, e.Method = OpSettle, now.UTC(), Done, "", ""
 	e.Status, e.Reason = o.Status, o.Reason
 	if o.Reason != "" {
 		e.Decision = Failed
 	}
-	free := o.Unsent || o.Status >= 400
+	free := o.Unsent || o.Status >= 400 || read
 	known := o.Known && o.Cost >= 0
 	switch {
 	case known:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -114,8 +115,8 @@ func priced(e *catalog.Entry) bool {
 // Revoke ends the grant of svc to an agent. When it returns nil no later
 // request finds the grant or a cached credential, and the copy is gone.
 func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service) error {
-	// The grant goes before the lock is waited for: a rotation that holds it
-	// must not delay a revocation.
+	// The grant goes before the lock is waited for: what holds it must not
+	// delay a revocation.
 	g, err := h.broker.RemoveGrant(ctx, label, svc, h.now())
 	if g != nil {
 		h.daemon.Forget(g.Wallet, svc)
@@ -154,6 +155,7 @@ func (h *Host) sealCopy(ctx context.Context, a broker.Agent, svc agentkeys.Servi
 		return err
 	}
 	defer rec.Secret.Clear()
+	e.Op = "credential.seal"
 	write, err := h.decider.Own(ctx, grant.ActStore, a.Wallet, svc, e)
 	if err != nil {
 		return err
@@ -180,6 +182,15 @@ func unreadable(err error) bool {
 		envelope.ErrCommitment, envelope.ErrDecrypt, envelope.ErrTruncated, envelope.ErrVersion, envelope.ErrRecord,
 		envelope.ErrTooLarge, vault.ErrSize, signer.ErrUnknownEpoch,
 	}, func(is error) bool { return errors.Is(err, is) })
+}
+
+// lentTo names the agents of grants.
+func lentTo(grants []*grant.Grant) string {
+	names := make([]string, len(grants))
+	for i, g := range grants {
+		names[i] = g.Agent.String()
+	}
+	return strings.Join(names, ", ")
 }
 
 // removeCopy deletes the copy that a grant had sealed, unless the agent was

@@ -187,7 +187,7 @@ func (h *Host) read(ctx context.Context, a grant.Action, op string, svc agentkey
 func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) error {
 	grants := h.broker.GrantsFor(svc)
 	if len(grants) > 0 && !force {
-		return fmt.Errorf("%w: %s has %d grants", ErrGranted, svc, len(grants))
+		return fmt.Errorf("%w: %s", ErrGranted, lentTo(grants))
 	}
 	for _, g := range grants {
 		if err := h.Revoke(ctx, g.Agent, svc); err != nil {

@@ -67,9 +67,12 @@ func ReadService(p Paths, id agentkeys.Service) (ServiceDetail, error) {
 // Services lists the services.
 func (h *Host) Services() ([]ServiceInfo, error) { return h.cat.infos() }
 
-// AddService adds or replaces a service of the owner's.
-func (h *Host) AddService(ctx context.Context, name string, data []byte) (ServiceInfo, error) {
-	e, err := h.cat.add(name, data)
+// AddService adds or replaces a service of the owner's. ErrServiceMoves unless
+// force.
+func (h *Host) AddService(ctx context.Context, name string, data []byte, force bool) (ServiceInfo, error) {
+	h.change.Lock()
+	defer h.change.Unlock()
+	e, err := h.cat.add(name, data, h.consent(ctx, force))
 	if err != nil {
 		return ServiceInfo{}, err
 	}
@@ -84,9 +87,11 @@ type ServiceChange struct {
 	CAPEM          *string           `json:"ca_pem,omitempty"`
 	AllowAddresses []netip.AddrPort  `json:"allow_addresses,omitempty"` // added to those there are
 	Prices         map[string]string `json:"prices,omitempty"`          // IN/OUT by model, added
+	Force          bool              `json:"force,omitempty"`           // even if a stored key goes elsewhere then
 }
 
 // SetService changes where a service is reached, and what it costs.
+// ErrServiceMoves unless c.Force.
 func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceChange) (ServiceInfo, error) {
 	prices := map[string]catalog.Price{}
 	for model, text := range c.Prices {
@@ -96,6 +101,8 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 		}
 		prices[model] = p
 	}
+	h.change.Lock()
+	defer h.change.Unlock()
 	e, err := h.cat.set(id, func(s *catalog.Settings) {
 		if c.Reset {
 			*s = catalog.Settings{}
@@ -121,7 +128,7 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 		if s.Prices = nil; len(all) > 0 {
 			s.Prices = all
 		}
-	})
+	}, h.consent(ctx, c.Force))
 	if err != nil {
 		return ServiceInfo{}, err
 	}
@@ -129,30 +136,47 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 	return h.cat.info(e), h.recordService(ctx, "service.set", id, e.Base.String())
 }
 
-// ErrServiceInUse says that a service cannot go while there is a key for it.
+// ErrServiceInUse says that a service cannot go while there is a key for it:
+// nobody would know any more what to do with the key.
 var ErrServiceInUse = errors.New("the service is in use")
 
-// RemoveService takes back an added service and the settings of any. An added
-// one that has a key, and is not in the catalogue too, is ErrServiceInUse:
-// nobody would know any more what to do with the key.
-func (h *Host) RemoveService(ctx context.Context, id agentkeys.Service) error {
+// ErrServiceMoves says that a change would send a key that is stored to another
+// host than the one it was stored for.
+var ErrServiceMoves = errors.New("a key is stored for this service")
+
+// RemoveService takes back an added service and the settings of any.
+// ErrServiceInUse, and ErrServiceMoves unless force.
+func (h *Host) RemoveService(ctx context.Context, id agentkeys.Service, force bool) error {
 	h.change.Lock()
 	defer h.change.Unlock()
-	if _, err := catalog.Lookup(id); errors.Is(err, catalog.ErrUnknown) {
-		infos, err := h.vault.Infos(ctx, h.master)
-		if err != nil {
-			return err
-		}
-		stored := slices.ContainsFunc(infos, func(i vault.Info) bool { return i.Service == id })
-		if stored || len(h.broker.GrantsFor(id)) > 0 {
-			return fmt.Errorf("%w: there is a key for %s", ErrServiceInUse, id)
-		}
-	}
-	if err := h.cat.remove(id); err != nil {
+	if err := h.cat.remove(id, h.consent(ctx, force)); err != nil {
 		return err
 	}
 	h.routes.Forget(id)
 	return h.recordService(ctx, "service.reset", id, "")
+}
+
+// consent looks after keys that are stored. h.change is held.
+func (h *Host) consent(ctx context.Context, force bool) consent {
+	return func(old, next *catalog.Entry) error {
+		if old == nil || next != nil && old.Base.Scheme == next.Base.Scheme && old.Base.Host == next.Base.Host {
+			return nil
+		}
+		infos, err := h.vault.Infos(ctx, h.master)
+		if err != nil {
+			return err
+		}
+		stored := slices.ContainsFunc(infos, func(i vault.Info) bool { return i.Service == old.ID })
+		switch {
+		case !stored && len(h.broker.GrantsFor(old.ID)) == 0:
+			return nil
+		case next == nil:
+			return fmt.Errorf("%w: there is a key for %s", ErrServiceInUse, old.ID)
+		case force:
+			return nil
+		}
+		return fmt.Errorf("%w: it would go to %s from now on, and not to %s", ErrServiceMoves, next.Base.Host, old.Base.Host)
+	}
 }
 
 func (h *Host) recordService(ctx context.Context, op string, id agentkeys.Service, subject string) error {

@@ -101,6 +101,14 @@ func (s *services) entry(id agentkeys.Service) (*catalog.Entry, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.current(id)
+}
+
+// current is entry for who holds mu.
+func (s *services) current(id agentkeys.Service) (*catalog.Entry, error) {
+	if e := s.merged[id]; e != nil {
+		return e, nil
+	}
 	e, err := s.base(id)
 	if err != nil {
 		return nil, err
@@ -121,36 +129,62 @@ func (s *services) base(id agentkeys.Service) (*catalog.Entry, error) {
 	return catalog.Lookup(id)
 }
 
+// consent is asked before a service changes: old is nil if there was none,
+// next if there will be none. Its error stops the change.
+type consent func(old, next *catalog.Entry) error
+
+// ask asks for consent to what id is about to become.
+func (s *services) ask(id agentkeys.Service, next *catalog.Entry, ok consent) error {
+	old, err := s.current(id)
+	if errors.Is(err, catalog.ErrUnknown) {
+		old, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	return ok(old, next)
+}
+
 // add keeps a service file of the user's. It replaces an earlier one of the
 // same id, and stands before an embedded one.
-func (s *services) add(name string, data []byte) (*catalog.Entry, error) {
+func (s *services) add(name string, data []byte, ok consent) (*catalog.Entry, error) {
 	e, err := catalog.Parse(name, data)
 	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if set, ok := s.settings[e.ID]; ok {
-		if _, err := e.With(set); err != nil {
+	next := e
+	if set, has := s.settings[e.ID]; has {
+		if next, err = e.With(set); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.ask(e.ID, next, ok); err != nil {
+		return nil, err
 	}
 	if err := durable.WriteFile(filepath.Join(s.paths.Services(), e.ID.String()+".yaml"), data); err != nil {
 		return nil, err
 	}
-	s.added[e.ID] = e
-	delete(s.merged, e.ID)
-	return e, nil
+	s.added[e.ID], s.merged[e.ID] = e, next
+	return next, nil
 }
 
 // remove takes back an added service and the settings of any service.
-func (s *services) remove(id agentkeys.Service) error {
+func (s *services) remove(id agentkeys.Service, ok consent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, added := s.added[id]
 	_, set := s.settings[id]
 	if !added && !set {
 		return fmt.Errorf("%w: %s is as it was shipped", catalog.ErrUnknown, id)
+	}
+	next, err := catalog.Lookup(id)
+	if err != nil && !errors.Is(err, catalog.ErrUnknown) {
+		return err
+	}
+	if err := s.ask(id, next, ok); err != nil {
+		return err
 	}
 	if set {
 		next := s.cloneSettings()
@@ -170,7 +204,7 @@ func (s *services) remove(id agentkeys.Service) error {
 }
 
 // set replaces the settings of a service by what change makes of them.
-func (s *services) set(id agentkeys.Service, change func(*catalog.Settings)) (*catalog.Entry, error) {
+func (s *services) set(id agentkeys.Service, change func(*catalog.Settings), ok consent) (*catalog.Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, err := s.base(id)
@@ -180,6 +214,9 @@ func (s *services) set(id agentkeys.Service, change func(*catalog.Settings)) (*c
 	set := s.settings[id]
 	change(&set)
 	if e, err = e.With(set); err != nil {
+		return nil, err
+	}
+	if err := s.ask(id, e, ok); err != nil {
 		return nil, err
 	}
 	next := s.cloneSettings()
