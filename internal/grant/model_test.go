@@ -308,7 +308,7 @@ func TestNoCrashGivesBudgetBack(t *testing.T) {
 					k.during = snapshot
 				}
 				before := len(k.log)
-				p, err := decider.Use(ctx, bot, alice, or, g, anything, grant.Request{ID: id, Method: "GET", Path: "/x", Time: now})
+				p, err := decider.Use(ctx, bot, alice, or, g, anything, grant.Request{ID: id, Method: "POST", Path: "/x", Time: now})
 				if errors.Is(err, errDisk) && (len(k.log) > before || k.during != nil) {
 					ghosts++
 				}

@@ -133,7 +133,7 @@ func (d *desk) request() grant.Request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.n++
-	return grant.Request{ID: fmt.Sprintf("r%d", d.n), Method: "GET", Path: "/x", Time: d.now}
+	return grant.Request{ID: fmt.Sprintf("r%d", d.n), Method: "POST", Path: "/x", Time: d.now}
 }
 
 // use asks for one request under g, to a service that allows anything.
