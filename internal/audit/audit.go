@@ -216,8 +216,12 @@ func (l *Log) background() {
 			}
 		case <-l.full:
 			// An error stops the log, and the next caller is told.
-			_, _ = l.publish(false)
-			_ = l.journal.prepare()
+			if _, err := l.publish(false); err != nil {
+				continue
+			}
+			if err := l.journal.prepare(); err != nil {
+				_ = l.stop(err)
+			}
 		case <-flush:
 			flush = nil
 			_ = l.sync()

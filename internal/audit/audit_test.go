@@ -253,6 +253,11 @@ func TestLargestEntries(t *testing.T) {
 	e := event(0)
 	plain, _ := json.Marshal(e)
 	e.Subject = strings.Repeat("x", audit.MaxEntry-len(plain)-len(`,"subject":""`))
+	e.Subject += "x"
+	if err := l.Note(e); !errors.Is(err, audit.ErrTooLarge) {
+		t.Errorf("an entry of %d bytes: %v", audit.MaxEntry+1, err)
+	}
+	e.Subject = e.Subject[1:]
 	const n = 300 // more than a bundle, each larger than a segment
 	for range n {
 		if err := l.Note(e); err != nil {
@@ -400,6 +405,24 @@ func TestConcurrently(t *testing.T) {
 	}
 }
 
+// What is published is what the next run must accept.
+func TestSignerSignsSomethingElse(t *testing.T) {
+	dir, o := memDir(t), options(t)
+	s := &flakySigner{Signer: o.Signer}
+	bad := o
+	bad.Signer = s
+	l := mustOpen(t, dir, bad)
+	s.wrong = true
+	record(t, l, 0, 2)
+	if _, err := l.Checkpoint(context.Background()); !errors.Is(err, audit.ErrCheckpoint) {
+		t.Errorf("Checkpoint: %v", err)
+	}
+	if err := l.Close(); err == nil {
+		t.Error("Close published it")
+	}
+	wantRequests(t, mustOpen(t, dir, o), 2)
+}
+
 // A signer that cannot sign delays the checkpoint, and stops nothing.
 func TestSignerOutOfReach(t *testing.T) {
 	dir, o := memDir(t), options(t)
@@ -420,14 +443,51 @@ func TestSignerOutOfReach(t *testing.T) {
 
 type flakySigner struct {
 	note.Signer
-	down bool
+	down  bool
+	wrong bool
 }
 
 func (s *flakySigner) Sign(msg []byte) ([]byte, error) {
 	if s.down {
 		return nil, errors.New("out of reach")
 	}
+	if s.wrong {
+		msg = []byte("something else\n")
+	}
 	return s.Signer.Sign(msg)
+}
+
+func TestParseCheckpoint(t *testing.T) {
+	k := newKey(t, 1)
+	const root = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+	for text, ok := range map[string]bool{
+		origin + "\n0\n" + root + "\n":                     true,
+		origin + "\n9223372036854775807\n" + root + "\n":   true,
+		origin + "\n7\n" + root + "\nan extension\nmore\n": true,
+		"elsewhere\n7\n" + root + "\n":                     false,
+		"\n7\n" + root + "\n":                              false,
+		origin + "\n-7\n" + root + "\n":                    false,
+		origin + "\n+7\n" + root + "\n":                    false,
+		origin + "\n07\n" + root + "\n":                    false,
+		origin + "\n7 \n" + root + "\n":                    false,
+		origin + "\n9223372036854775808\n" + root + "\n":   false,
+		origin + "\n7\n":                                   false,
+		origin + "\n7\n" + root[4:] + "\n":                 false,
+		origin + "\n7\n" + root[:42] + "V=\n":              false, // bits that mean nothing are set
+		origin + "\n7\n" + root + "\n\n\n":                 false,
+	} {
+		signed, err := note.Sign(&note.Note{Text: text}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := audit.ParseCheckpoint(signed, k.Verifier())
+		if (err == nil) != ok || err != nil && !errors.Is(err, audit.ErrCheckpoint) {
+			t.Errorf("%q: %+v, %v", text, c, err)
+		}
+	}
+	if _, err := audit.ParseCheckpoint(bytes.Repeat([]byte{'x'}, 1<<20), k.Verifier()); !errors.Is(err, audit.ErrCheckpoint) {
+		t.Errorf("a long one: %v", err)
+	}
 }
 
 func TestKeyDoesNotPrint(t *testing.T) {

@@ -48,12 +48,12 @@ func mapAcks(path string) (*acks, error) {
 // childName names record i of writer w in the round that is being run.
 func childName(round string, w int, i int64) string { return fmt.Sprintf("%s/%d/%d", round, w, i) }
 
-// child is another process: "what" is how many writers there are and how many
-// entries each records, 0 for no end.
+// child is another process: "what" is how many writers there are, how many
+// entries each records, 0 for no end, and the size of a segment.
 func child(what string) {
 	var writers int
-	var each int64
-	if _, err := fmt.Sscanf(what, "%d %d", &writers, &each); err != nil {
+	var each, size int64
+	if _, err := fmt.Sscanf(what, "%d %d %d", &writers, &each, &size); err != nil {
 		panic(err)
 	}
 	dir, round := os.Getenv("AUDIT_TEST_DIR"), os.Getenv("AUDIT_TEST_ROUND")
@@ -63,7 +63,7 @@ func child(what string) {
 	}
 	o := options(&testing.T{})
 	o.CheckpointEvery = 2 * time.Millisecond
-	o.JournalSize = 4 << 10
+	o.JournalSize = size
 	if each > 0 {
 		// One writer and no timers: the same system calls every time.
 		o.CheckpointEvery = quiet

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -213,6 +214,51 @@ func TestOpenTidies(t *testing.T) {
 	for _, name := range left {
 		if has, err := exists(dir, strings.TrimSuffix(name, "/200")); err != nil || has {
 			t.Errorf("%s is still there: %v", name, err)
+		}
+	}
+}
+
+// A full tile that the last run left, and no checkpoint covers yet, is what
+// the journal says, or the log is damaged.
+func TestOpenComparesTiles(t *testing.T) {
+	for _, name := range []string{"", "tile/entries/000", "tile/0/000"} {
+		dir, o := memDir(t), testOptions(t)
+		o.JournalSize = 1 << 20
+		l, err := Open(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 300 {
+			if err := l.Note(modelEvent(i, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.sync(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.publish(false); err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(memDir(t), "crashed")
+		copyLog(t, dir, to)
+		l.Close()
+		if name != "" {
+			p := filepath.Join(to, name)
+			b, err := os.ReadFile(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[77] ^= 1
+			if err := os.WriteFile(p, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err = Open(to, o)
+		if (err == nil) != (name == "") || err != nil && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%q changed: %v", name, err)
+		}
+		if err == nil {
+			l.Close()
 		}
 	}
 }

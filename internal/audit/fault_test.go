@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,7 +32,7 @@ func TestFaults(t *testing.T) {
 		fmt.Fprintln(os.Stderr, "\n*** NOT TESTED: whether a failed write is ever acknowledged. strace is missing: run make setup ***")
 		t.Skip("strace is missing: run make setup")
 	}
-	const life = "1 400"
+	const life = "1 400 4096"
 	trace := func(t *testing.T, dir string, args ...string) (*acks, error) {
 		path := filepath.Join(t.TempDir(), "acks")
 		a, err := mapAcks(path)
@@ -58,7 +59,7 @@ func TestFaults(t *testing.T) {
 	var missed atomic.Int32
 	tried := int32(0)
 	t.Cleanup(func() { t.Logf("%d faults, of which %d did not happen", tried, missed.Load()) })
-	sample := 5
+	sample := 6
 	if os.Getenv("AUDIT_FAULTS") == "all" {
 		sample = 1 << 30
 	}
@@ -70,10 +71,10 @@ func TestFaults(t *testing.T) {
 		}
 		tries := min(n, sample)
 		for i := range tries {
-			at := 1 + i*n/tries + (n/tries)/2
-			for j, how := range []string{"error=EIO:when=%d", "error=ENOSPC:when=%d+", "signal=KILL:when=%d"} {
-				if tries < n && (i+j)%3 != 0 {
-					continue // a third of the sample each
+			for _, how := range []string{"error=EIO:when=%d", "error=ENOSPC:when=%d+", "signal=KILL:when=%d"} {
+				at := 1 + i
+				if tries < n {
+					at = 1 + i*n/tries + rand.IntN(n/tries)
 				}
 				tried++
 				t.Run(fmt.Sprintf("%s:"+how, call, at), func(t *testing.T) {

@@ -340,6 +340,24 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, audit.Cut, 560, 1},
+		{"the journal is of an earlier time, and the last bundle is gone", func(t *testing.T, dir string) {
+			if err := os.RemoveAll(filepath.Join(dir, "journal")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.CopyFS(filepath.Join(dir, "journal"), os.DirFS(filepath.Join(at560, "journal"))); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(dir, bundle2)); err != nil {
+				t.Fatal(err)
+			}
+		}, audit.Cut, 560, 1},
+		{"the checkpoint and the journal are gone", func(t *testing.T, dir string) {
+			for _, path := range []string{"checkpoint", "journal"} {
+				if err := os.RemoveAll(filepath.Join(dir, path)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, audit.Missing, 0, 0},
 		{"the checkpoint is of another log", func(t *testing.T, dir string) { forge(t, dir, entries, newKey(t, 2)) }, audit.BadSig, 0, 0},
 		{"the checkpoint is of another past", func(t *testing.T, dir string) {
 			e := slices.Clone(entries)
