@@ -232,16 +232,16 @@ type Outcome struct {
 // Settle charges what a permitted use cost and notes it. Only the first call
 // for a permit counts. A use that does not say what it cost, or says something
 // below zero, is charged its hold; one that the upstream refused or failed, or
-// never got, is free.
+// never got, is free, and so is one that only read and says nothing.
 func (d *Decider) Settle(p Permit, now time.Time, o Outcome) error {
 	if p.p == nil || p.p.action != ActUse || p.p.settled.Swap(true) {
 		return nil
 	}
 	e := p.p.event
-	// A listing that says nothing of a cost has none. What costs something is
-	// posted, or says so: a service of which neither is known has no prices,
+	// A whole listing that says nothing of a cost has none. What costs something
+	// is posted, or says so: a service of which neither is known has no prices,
 	// and so no budget in money.
-	read := (e.Method == "GET" || e.Method == "HEAD") && o.Reason == ""
+	read := (e.Method == "GET" || e.Method == "HEAD") && o.Reason == "" && !o.Known
 	e.Op, e.Time, e.Decision, e.Path, e.Method = OpSettle, now.UTC(), Done, "", ""
 	e.Status, e.Reason = o.Status, o.Reason
 	if o.Reason != "" {

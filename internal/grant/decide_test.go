@@ -257,11 +257,23 @@ func TestSettle(t *testing.T) {
 		{"never sent", grant.Outcome{Unsent: true, Reason: "dial"}, 0, false, grant.Failed},
 		{"never came back", grant.Outcome{Reason: "timeout"}, hold, true, grant.Failed},
 		{"cut off", grant.Outcome{Status: 200, Reason: "cut"}, hold, true, grant.Failed},
+
+		{"GET: not said", grant.Outcome{Status: 200}, 0, false, grant.Done},
+		{"HEAD: not said", grant.Outcome{Status: 200}, 0, false, grant.Done},
+		{"GET: known", grant.Outcome{Status: 200, Cost: 7, Known: true}, 7, false, grant.Done},
+		{"GET: negative", grant.Outcome{Status: 200, Cost: -7, Known: true}, hold, true, grant.Done},
+		{"GET: never came back", grant.Outcome{Reason: "timeout"}, hold, true, grant.Failed},
+		{"GET: cut off", grant.Outcome{Status: 200, Reason: "cut"}, hold, true, grant.Failed},
+		{"DELETE: not said", grant.Outcome{Status: 204}, hold, true, grant.Done},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDesk()
 			g := lend("g", budget("1usd"))
-			p, err := d.use(g)
+			r := d.request()
+			if method, _, ok := strings.Cut(c.name, ": "); ok {
+				r.Method = method
+			}
+			p, err := d.Use(ctx, bot, alice, or, g, anything, r)
 			if err != nil {
 				t.Fatal(err)
 			}
