@@ -80,6 +80,7 @@ var outcomes = []struct {
 	{local.ErrConfig, CodeCorrupt, http.StatusInternalServerError, "mend or remove the file it names"},
 	{broker.ErrAgentExists, CodeExists, http.StatusConflict, "choose another label, or go on with the agent there is"},
 	{broker.ErrUnknownAgent, CodeNotFound, http.StatusNotFound, "list the agents with 'agentkeys agent list', or create it with 'agentkeys agent create LABEL'"},
+	{broker.ErrUnknownToken, CodeNotFound, http.StatusNotFound, "start a new session"},
 	{broker.ErrUnknownGrant, CodeNotFound, http.StatusNotFound, "list the grants with 'agentkeys grants'"},
 	{broker.ErrCorrupt, CodeCorrupt, http.StatusInternalServerError, "run 'agentkeys doctor'"},
 	{vault.ErrNotFound, CodeNotFound, http.StatusNotFound, "store it first with 'agentkeys store SERVICE'"},

@@ -100,6 +100,9 @@ func (s *Server) createAgent(r *http.Request) (any, error) {
 	if err := decode(r, &req); err != nil {
 		return nil, err
 	}
+	if req.Label.IsZero() {
+		return nil, fmt.Errorf("%w: an agent has a label", ErrRequest)
+	}
 	return s.host.CreateAgent(r.Context(), req.Label)
 }
 

@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -194,19 +193,6 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"error": e})
-}
-
-// decode reads a JSON body, strictly.
-func decode(r *http.Request, v any) error {
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return errors.Join(ErrRequest, err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return ErrRequest
-	}
-	return nil
 }
 
 // ErrRequest says that a request is malformed.
