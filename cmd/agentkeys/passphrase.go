@@ -14,8 +14,9 @@ func (a *app) passphraseCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "passphrase", Short: "Change the passphrase that seals your keys", Args: cobra.NoArgs,
 		Long: `Change the passphrase that opens the signer's roots. Stored keys, agents and the
-background process are not touched. Copies of the old file, such as backups, still
-open with the old passphrase: if others know it, run 'agentkeys rotate' as well.`,
+background process are not touched. Copies of the old file, such as backups,
+still open with the old passphrase: if others know it, run 'agentkeys rotate' as
+well.`,
 		Example: "  agentkeys passphrase\n  agentkeys passphrase --passphrase-file old.txt --new-passphrase-file new.txt",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
