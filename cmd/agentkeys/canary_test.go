@@ -113,7 +113,7 @@ func (s *script) state(ts *testscript.TestScript) string {
 	var b strings.Builder
 	for _, dir := range []string{"config", "data", "run"} {
 		_ = filepath.WalkDir(filepath.Join(home, dir), func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
+			if err != nil || d.IsDir() && d.Name() != "log" {
 				return nil
 			}
 			rel, _ := filepath.Rel(home, path)

@@ -84,7 +84,8 @@ func condition(name string) (bool, error) {
 // script is what the commands of one script share.
 type script struct {
 	t        testing.TB
-	home     string // AGENTKEYS_HOME
+	base     string
+	home     string // AGENTKEYS_HOME, below base
 	work     string
 	standins map[string]*testsrv.Server
 	canaries map[string]string // what must never be found, by what it is
@@ -99,8 +100,14 @@ func scriptOf(ts *testscript.TestScript) *script { return ts.Value(scriptKey{}).
 // keychain and no way to one.
 func setup(env *testscript.Env) error {
 	t := env.T().(testing.TB)
+	// Below /tmp, whatever TMPDIR is: the paths of sockets have to be short.
+	base, err := os.MkdirTemp("/tmp", "ak-")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = os.RemoveAll(base) })
 	s := &script{
-		t: t, home: filepath.Join(env.WorkDir, "state"), work: env.WorkDir,
+		t: t, base: base, home: filepath.Join(base, "state"), work: env.WorkDir,
 		standins: map[string]*testsrv.Server{}, canaries: map[string]string{},
 	}
 	env.Values[scriptKey{}] = s
@@ -138,9 +145,11 @@ func (s *script) cleanup(t testing.TB, env *testscript.Env) {
 	for _, srv := range s.standins {
 		_ = srv.Close()
 	}
-	homes, _ := filepath.Glob(filepath.Join(s.work, "*", "data", "lock"))
-	for _, lock := range homes {
-		s.stop(t, env, filepath.Dir(filepath.Dir(lock)))
+	others, _ := filepath.Glob(filepath.Join(s.work, "*", "data"))
+	for _, data := range append(others, filepath.Join(s.home, "data")) {
+		if _, err := os.Stat(data); err == nil {
+			s.stop(t, env, filepath.Dir(data))
+		}
 	}
 	for _, hit := range s.searchFiles() {
 		t.Errorf("at the end: %s", hit)
