@@ -39,28 +39,42 @@ func (h *Host) CreateAgent(ctx context.Context, label agentkeys.Agent) (broker.A
 	return a, nil
 }
 
-// RemoveAgent ends an agent: its tokens, grants, socket and copies. An agent
-// made later under the same label has the same wallet.
+// RemoveAgent ends an agent: its grants, tokens, socket and copies. It can be
+// repeated after a failure. An agent made later under the same label has the
+// same wallet.
 func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
+	a, ok := h.broker.Agent(label)
+	if !ok {
+		return fmt.Errorf("%w: %s", broker.ErrUnknownAgent, label)
+	}
 	// As in Revoke, what stops the agent waits for nothing.
+	for _, g := range h.broker.GrantsOf(label) {
+		if _, err := h.broker.RemoveGrant(ctx, label, g.Svc, h.now()); err != nil && !errors.Is(err, broker.ErrUnknownGrant) {
+			return err
+		}
+		h.daemon.Forget(g.Wallet, g.Svc)
+		h.ledger.Drop(g.ID)
+	}
+	h.change.Lock()
+	defer h.change.Unlock()
+	// The agent goes last: until then a repetition finds what is left of it.
+	infos, err := h.vault.Infos(ctx, a.Wallet)
+	if err != nil {
+		return err
+	}
+	for _, i := range infos {
+		if err := h.deleteCopy(ctx, grant.Event{Agent: label, Subject: a.Wallet.String()}, a.Wallet, i.Service); err != nil {
+			return err
+		}
+	}
 	gone, err := h.broker.RemoveAgent(ctx, label, h.now())
 	if _, still := h.broker.Agent(label); !still {
 		h.daemon.CloseAgent(label)
 	}
-	for _, g := range gone {
-		h.daemon.Forget(g.Wallet, g.Svc)
+	for _, g := range gone { // dead ones, whose files could not be removed before
+		h.ledger.Drop(g.ID)
 	}
-	if err != nil {
-		return err
-	}
-	h.change.Lock()
-	defer h.change.Unlock()
-	for _, g := range gone {
-		if err := h.removeCopy(ctx, g); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // Agents returns every agent.
@@ -201,9 +215,13 @@ func (h *Host) removeCopy(ctx context.Context, g *grant.Grant) error {
 	if h.broker.Grant(g.Agent, g.Svc) != nil {
 		return nil
 	}
-	h.daemon.Forget(g.Wallet, g.Svc)
-	e := grant.Event{Time: h.now(), Op: "credential.delete", Actor: h.master, Agent: g.Agent, Subject: g.Wallet.String(), Grant: g.ID}
-	p, err := h.decider.Own(ctx, grant.ActDelete, g.Wallet, g.Svc, e)
+	return h.deleteCopy(ctx, grant.Event{Agent: g.Agent, Subject: g.Wallet.String(), Grant: g.ID}, g.Wallet, g.Svc)
+}
+
+func (h *Host) deleteCopy(ctx context.Context, e grant.Event, w agentkeys.Wallet, svc agentkeys.Service) error {
+	h.daemon.Forget(w, svc)
+	e.Time, e.Op, e.Actor = h.now(), "credential.delete", h.master
+	p, err := h.decider.Own(ctx, grant.ActDelete, w, svc, e)
 	if err != nil {
 		return err
 	}
