@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +30,7 @@ type world struct {
 	client *Client
 	log    *bytes.Buffer
 	mu     sync.Mutex // of log
-	stops  int
+	stops  atomic.Int64
 }
 
 func (w *world) Write(b []byte) (int, error) {
@@ -61,7 +62,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.server = NewServer(w.host, log, func() { w.stops++ })
+	w.server = NewServer(w.host, log, func() { w.stops.Add(1) })
 	ln, err := daemon.ListenUnix(w.paths.Control())
 	if err != nil {
 		t.Fatal(err)

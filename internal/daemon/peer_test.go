@@ -66,7 +66,7 @@ func helper(t *testing.T, uid int, env ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(filepath.Join(dir, "helper"))
-	cmd.Env, cmd.Dir = append(os.Environ(), env...), "/"
+	cmd.Env, cmd.Dir = append(append(os.Environ(), "GORACE=atexit_sleep_ms=5"), env...), "/"
 	if uid != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	}
