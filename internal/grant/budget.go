@@ -142,6 +142,21 @@ func (r Requests) String() string { return fmt.Sprintf("%dreq/%s", r.Limit, r.Pe
 type Budget struct {
 	Limit Money  `json:"limit_nusd"`
 	Per   Window `json:"per"`
+	// Unknown is the least that an answer is charged which does not say what it
+	// cost, or is broken off before it can; 0 is a tenth of Limit. An agent can
+	// see to it that an answer does not say, so this bounds how often it pays.
+	Unknown Money `json:"unknown_nusd,omitempty"`
+}
+
+// unknown is what Unknown stands for.
+func (b *Budget) unknown() Money {
+	switch {
+	case b == nil:
+		return 0
+	case b.Unknown > 0:
+		return b.Unknown
+	}
+	return (b.Limit-1)/10 + 1
 }
 
 // String returns the text form, $5.00/day.
@@ -173,7 +188,7 @@ func ParseBudget(s string) (*Budget, *Requests, error) {
 	if m <= 0 {
 		return nil, nil, fmt.Errorf("%w: the amount must be positive", ErrBudget)
 	}
-	return &Budget{m, w}, nil, nil
+	return &Budget{Limit: m, Per: w}, nil, nil
 }
 
 // Rate allows Limit requests at once, and from then on one more every Per/Limit:

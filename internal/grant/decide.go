@@ -73,6 +73,7 @@ type permit struct {
 	wallet  agentkeys.Wallet
 	svc     agentkeys.Service
 	event   Event
+	unknown Money // what an answer that does not say its cost is charged at least
 	settled atomic.Bool
 }
 
@@ -159,7 +160,7 @@ func (d *Decider) Use(ctx context.Context, agent agentkeys.Agent, wallet agentke
 		d.ledger.undo(g.ID, r.ID, res)
 		return Permit{}, fmt.Errorf("recording a use: %w", err)
 	}
-	return Permit{&permit{action: ActUse, wallet: wallet, svc: svc, event: e}}, nil
+	return Permit{&permit{action: ActUse, wallet: wallet, svc: svc, event: e, unknown: g.Budget.unknown()}}, nil
 }
 
 // check is the decision without its budgets: the first rule that allows r.
@@ -230,9 +231,10 @@ type Outcome struct {
 }
 
 // Settle charges what a permitted use cost and notes it. Only the first call
-// for a permit counts. A use that does not say what it cost, or says something
-// below zero, is charged its hold; one that the upstream refused or failed, or
-// never got, is free, and so is one that only read and says nothing.
+// for a permit counts. A use that does not say what it cost, says something
+// below zero, or is broken off before it is whole, is charged its hold, and no
+// less than Budget.Unknown; one that the upstream refused or failed, or never
+// got, is free, and so is one that only read and says nothing.
 func (d *Decider) Settle(p Permit, now time.Time, o Outcome) error {
 	if p.p == nil || p.p.action != ActUse || p.p.settled.Swap(true) {
 		return nil
@@ -248,12 +250,17 @@ func (d *Decider) Settle(p Permit, now time.Time, o Outcome) error {
 		e.Decision = Failed
 	}
 	free := o.Unsent || o.Status >= 400 || read
-	known := o.Known && o.Cost >= 0
+	// What an answer said before it was broken off is not what it cost.
+	known := o.Known && o.Cost >= 0 && (o.Reason == "" || free)
 	switch {
 	case known:
 		e.Cost = o.Cost
 	case !free:
-		e.Cost, e.Estimate = e.Hold, e.Hold > 0
+		e.Cost = max(e.Hold, p.p.unknown)
+		if o.Known {
+			e.Cost = max(e.Cost, o.Cost)
+		}
+		e.Estimate = e.Cost > 0
 	}
 	e.Hold = 0
 	d.ledger.settle(e.Grant, e.Request, e.Cost, known)

@@ -235,7 +235,7 @@ func TestRequestIDs(t *testing.T) {
 }
 
 func TestSettle(t *testing.T) {
-	const hold = grant.USD / 100
+	const hold, tenth = grant.USD / 100, grant.USD / 10
 	for _, c := range []struct {
 		name     string
 		o        grant.Outcome
@@ -246,25 +246,27 @@ func TestSettle(t *testing.T) {
 		{"known", grant.Outcome{Status: 200, Cost: 7, Known: true}, 7, false, grant.Done},
 		{"known to be free", grant.Outcome{Status: 200, Known: true}, 0, false, grant.Done},
 		{"more than all", grant.Outcome{Status: 200, Cost: 1 << 62, Known: true}, 1 << 62, false, grant.Done},
-		{"not said", grant.Outcome{Status: 200}, hold, true, grant.Done},
-		{"said, not known", grant.Outcome{Status: 200, Cost: 7}, hold, true, grant.Done},
-		{"negative", grant.Outcome{Status: 200, Cost: -grant.USD, Known: true}, hold, true, grant.Done},
-		{"redirect", grant.Outcome{Status: 302}, hold, true, grant.Done},
+		{"not said", grant.Outcome{Status: 200}, tenth, true, grant.Done},
+		{"said, not known", grant.Outcome{Status: 200, Cost: 7}, tenth, true, grant.Done},
+		{"negative", grant.Outcome{Status: 200, Cost: -grant.USD, Known: true}, tenth, true, grant.Done},
+		{"redirect", grant.Outcome{Status: 302}, tenth, true, grant.Done},
 		{"refused", grant.Outcome{Status: 400}, 0, false, grant.Done},
 		{"refused at a price", grant.Outcome{Status: 402, Cost: 3, Known: true}, 3, false, grant.Done},
 		{"failed upstream", grant.Outcome{Status: 503}, 0, false, grant.Done},
 		{"failed upstream, negative", grant.Outcome{Status: 503, Cost: -1, Known: true}, 0, false, grant.Done},
 		{"never sent", grant.Outcome{Unsent: true, Reason: "dial"}, 0, false, grant.Failed},
-		{"never came back", grant.Outcome{Reason: "timeout"}, hold, true, grant.Failed},
-		{"cut off", grant.Outcome{Status: 200, Reason: "cut"}, hold, true, grant.Failed},
+		{"never came back", grant.Outcome{Reason: "timeout"}, tenth, true, grant.Failed},
+		{"cut off", grant.Outcome{Status: 200, Reason: "cut"}, tenth, true, grant.Failed},
+		{"cut off early", grant.Outcome{Status: 200, Reason: "cut", Cost: 7, Known: true}, tenth, true, grant.Failed},
+		{"cut off late", grant.Outcome{Status: 200, Reason: "cut", Cost: tenth + 7, Known: true}, tenth + 7, true, grant.Failed},
 
 		{"GET: not said", grant.Outcome{Status: 200}, 0, false, grant.Done},
 		{"HEAD: not said", grant.Outcome{Status: 200}, 0, false, grant.Done},
 		{"GET: known", grant.Outcome{Status: 200, Cost: 7, Known: true}, 7, false, grant.Done},
-		{"GET: negative", grant.Outcome{Status: 200, Cost: -7, Known: true}, hold, true, grant.Done},
-		{"GET: never came back", grant.Outcome{Reason: "timeout"}, hold, true, grant.Failed},
-		{"GET: cut off", grant.Outcome{Status: 200, Reason: "cut"}, hold, true, grant.Failed},
-		{"DELETE: not said", grant.Outcome{Status: 204}, hold, true, grant.Done},
+		{"GET: negative", grant.Outcome{Status: 200, Cost: -7, Known: true}, tenth, true, grant.Done},
+		{"GET: never came back", grant.Outcome{Reason: "timeout"}, tenth, true, grant.Failed},
+		{"GET: cut off", grant.Outcome{Status: 200, Reason: "cut"}, tenth, true, grant.Failed},
+		{"DELETE: not said", grant.Outcome{Status: 204}, tenth, true, grant.Done},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := newDesk()

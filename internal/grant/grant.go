@@ -60,7 +60,7 @@ func (g *Grant) Validate() error {
 	if g.Requests != nil && (g.Requests.Limit <= 0 || !g.Requests.Per.valid()) {
 		return fmt.Errorf("grant %s has a malformed request budget", g.ID)
 	}
-	if g.Budget != nil && (g.Budget.Limit <= 0 || !g.Budget.Per.valid()) {
+	if g.Budget != nil && (g.Budget.Limit <= 0 || !g.Budget.Per.valid() || g.Budget.Unknown < 0) {
 		return fmt.Errorf("grant %s has a malformed money budget", g.ID)
 	}
 	if g.Rate != nil && !g.Rate.valid() {

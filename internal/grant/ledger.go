@@ -72,7 +72,8 @@ type reservation struct {
 // request costs is known only after its answer, so the hold is a guess: the
 // largest cost seen under the grant, at least a hundredth of the budget. While
 // requests are under way, another goes out only if its hold fits the rest;
-// with none under way one goes out as long as anything is left. So a budget is
+// with none under way one goes out as long as anything is left. So, as far as
+// answers say what they cost, a budget is
 // overshot by less than one request's cost when they come one after the other,
 // and otherwise by no more than that and what each of those under way, fewer
 // than a hundred, costs beyond its hold.

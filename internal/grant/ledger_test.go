@@ -470,3 +470,29 @@ func BenchmarkUse(b *testing.B) {
 		})
 	}
 }
+
+// TestSilenceIsNotCheap: an agent that sees to it that no answer says what it
+// cost has its budget used up after ten, or as many as the owner's own estimate
+// allows, however little the answers before said.
+func TestSilenceIsNotCheap(t *testing.T) {
+	for unknown, want := range map[grant.Money]int{0: 10, grant.USD / 2: 2, grant.USD / 20: 20} {
+		for _, o := range []grant.Outcome{{Status: 200}, {Status: 200, Reason: "client-closed", Cost: 1, Known: true}} {
+			d := newDesk()
+			g := lend("g", budget("1usd/day"))
+			g.Budget.Unknown = unknown
+			n := 0
+			for ; n < 1000; n++ {
+				p, err := d.use(g)
+				if err != nil {
+					break
+				}
+				if err := d.Settle(p, noon, o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n != want {
+				t.Errorf("unknown %s: %d requests, want %d", unknown, n, want)
+			}
+		}
+	}
+}

@@ -90,6 +90,9 @@ func (a *account) undo(id string) {
 func (a *account) settle(id string, cost grant.Money, known bool) {
 	if !known {
 		cost = a.held[id]
+		if b := a.grant.Budget; b != nil {
+			cost = max(cost, (b.Limit+9)/10)
+		}
 	} else {
 		a.largest = max(a.largest, cost)
 	}
