@@ -198,7 +198,7 @@ func (h *Host) openLedger() (unfinished, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if err := json.Unmarshal(data, &snap); err != nil || snap.Size > h.audit.Size() {
+		if err := json.Unmarshal(data, &snap); err != nil || snap.Size < 0 || snap.Size > h.audit.Size() {
 			h.log.Warn("ledger snapshot unusable, replaying the whole log", "path", h.paths.Ledger())
 			snap = ledgerFile{}
 		}
