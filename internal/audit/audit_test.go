@@ -258,7 +258,7 @@ func TestLargestEntries(t *testing.T) {
 		t.Errorf("an entry of %d bytes: %v", audit.MaxEntry+1, err)
 	}
 	e.Subject = e.Subject[1:]
-	const n = 300 // more than a bundle, each larger than a segment
+	const n = 260 // more than a bundle, each larger than a segment
 	for range n {
 		if err := l.Note(e); err != nil {
 			t.Fatal(err)

@@ -170,32 +170,3 @@ func (c Checkpoint) Extends(old Checkpoint, p tlog.TreeProof) error {
 	}
 	return nil
 }
-
-// hashes reads the stored hashes of one proof, each tile once.
-func (r *Reader) hashes() tlog.HashReader {
-	type key struct {
-		level int
-		n     int64
-	}
-	tiles := map[key][]byte{}
-	return tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
-		out := make([]tlog.Hash, len(indexes))
-		for i, x := range indexes {
-			t := tlog.TileForIndex(tileHeight, x)
-			data, ok := tiles[key{t.L, t.N}]
-			if !ok {
-				var err error
-				if data, err = r.tile(t.L, t.N); err != nil {
-					return nil, err
-				}
-				tiles[key{t.L, t.N}] = data
-			}
-			h, err := hashInTile(t, data, x)
-			if err != nil {
-				return nil, err
-			}
-			out[i] = h
-		}
-		return out, nil
-	})
-}

@@ -16,8 +16,9 @@ import (
 // has it open. What it returns is not checked against the checkpoint, except
 // by proofs; Verify checks everything. It may be used from many goroutines.
 type Reader struct {
-	dir  string
-	head Checkpoint
+	dir   string
+	head  Checkpoint
+	cache tileCache
 }
 
 // OpenReader opens a directory at its present checkpoint, which must be
@@ -27,7 +28,7 @@ func OpenReader(dir string, v note.Verifier) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{dir, head}, nil
+	return &Reader{dir: dir, head: head}, nil
 }
 
 // Head is the checkpoint that the Reader reads at.

@@ -96,13 +96,13 @@ func subtreeHash(data []byte) tlog.Hash {
 	if len(data) != tileWidth*tlog.HashSize {
 		panic("audit: subtreeHash of a partial tile")
 	}
-	// Halved in place, level by level, rather than by recursion over slices.
+	// In place, on the stack: this runs for every bundle that is logged.
 	var h [tileWidth]tlog.Hash
 	for i := range h {
 		h[i] = tlog.Hash(data[i*tlog.HashSize:])
 	}
-	for n := tileWidth; n > 1; n /= 2 {
-		for i := range n / 2 {
+	for n := tileWidth / 2; n > 0; n /= 2 {
+		for i := range n {
 			h[i] = tlog.NodeHash(h[2*i], h[2*i+1])
 		}
 	}

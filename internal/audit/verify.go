@@ -53,7 +53,7 @@ func Verify(dir string, opts VerifyOptions) (Report, error) {
 	} else if err != nil {
 		return Report{}, err
 	}
-	w := &walk{r: &Reader{dir, head}, known: slices.Clone(opts.Known), rep: Report{Head: head}}
+	w := &walk{r: &Reader{dir: dir, head: head}, known: slices.Clone(opts.Known), rep: Report{Head: head}}
 	slices.SortFunc(w.known, func(a, b Checkpoint) int { return int(min(max(a.Size-b.Size, -1), 1)) })
 	for n := int64(0); n*tileWidth < head.Size; n++ {
 		if err := w.bundle(n); err != nil {
