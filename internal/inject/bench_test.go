@@ -134,7 +134,7 @@ func (b *benchBackend) Identify(_ *http.Request, presented []string) (Caller, er
 
 func (b *benchBackend) Lend(ctx context.Context, c Caller, r *Route, req grant.Request) (Loan, error) {
 	permit, err := b.decider.Use(ctx, c.Agent, c.Wallet, r.Service, b.grant, r.Policy, req)
-	return Loan{permit, b.secret}, err
+	return Loan{Permit: permit, Secret: b.secret}, err
 }
 
 func (b *benchBackend) Settle(p grant.Permit, o grant.Outcome) {

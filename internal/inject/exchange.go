@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ type exchange struct {
 	w http.ResponseWriter
 	r *http.Request
 
+	ctx     context.Context // of the loan
 	start   time.Time
 	id      string // in the audit log, once it has been decided on
 	headed  bool   // the status has been written
@@ -89,6 +91,9 @@ func (x *exchange) serve() *problem {
 		return fault(codeCredential, err.Error())
 	}
 	defer p.lending.release(l)
+	if x.ctx = loan.Context; x.ctx == nil {
+		x.ctx = r.Context()
+	}
 	return x.forward(route, c, t, header, query, l)
 }
 
@@ -127,15 +132,18 @@ func (x *exchange) settle(permit grant.Permit) { x.p.backend.Settle(permit, x.ou
 func (x *exchange) forward(route *Route, c *compiled, t target, header http.Header, query string, l *lent) *problem {
 	s := x.sink()
 	o := new(outgoing)
-	o.body = agentBody{src: x.r.Body, left: x.p.maxBody, conn: s.conn, stall: x.p.stall}
+	o.body.init(x.r, x.p.maxBody, s.conn, x.p.stall)
 	defer o.body.finish()
 	if n := x.r.ContentLength; 0 < n && n <= maxSmall {
 		if err := o.readSmall(n); err != nil {
 			return x.failed(err, o, true)
 		}
 	}
+	if x.revoked() { // while the body was read: nothing has gone out yet
+		return x.failed(x.ctx.Err(), o, true)
+	}
 	x.outcome.Unsent = false
-	res, err := route.Transport.RoundTrip(c.request(x.r, t, header, query, l, o))
+	res, err := route.Transport.RoundTrip(c.request(x.ctx, x.r, t, header, query, l, o))
 	if err != nil {
 		return x.failed(err, o, false)
 	}
@@ -173,10 +181,13 @@ func (x *exchange) forward(route *Route, c *compiled, t target, header http.Head
 	if length < 0 || length > smallBuffer {
 		s.moved = time.Time{} // what the server's own deadline is not meant for
 	}
-	if x.r.ContentLength != 0 && !o.body.ended() {
-		// The service answers before it has got all: without this the server
-		// would read the rest of the body away from under the transport.
+	if !o.body.ended() {
+		// The service answers before it has got all. The server would read the
+		// rest of the body away from under the transport, and what it cannot
+		// read it would later take for another request.
 		_ = http.NewResponseController(x.w).EnableFullDuplex()
+		x.w.Header().Set("Connection", "close")
+		s.flush = s.flusher() // finish may have to wait
 	}
 	x.headed = true
 	found := c.head(x.w, res, t, l.redactor, decoded)
@@ -209,6 +220,10 @@ func (x *exchange) reject(c code, detail string) *problem {
 // even asked.
 func (x *exchange) failed(err error, o *outgoing, early bool) *problem {
 	x.outcome.Unsent = early
+	if x.revoked() {
+		x.outcome.Reason = string(codeRevoked)
+		return fault(code(grant.CodeNoGrant), "the grant was revoked")
+	}
 	pb, stalled := o.body.fault()
 	// The server takes a stalled body for a closed connection.
 	if x.r.Context().Err() != nil && !stalled {
@@ -228,6 +243,10 @@ func (x *exchange) failed(err error, o *outgoing, early bool) *problem {
 // ended is for the end of a body that had begun.
 func (x *exchange) ended(err error) *problem {
 	switch {
+	case x.revoked():
+		// Whatever err is: an upstream whose connection is being closed may
+		// end its answer as if that were all.
+		x.outcome.Reason = string(codeRevoked)
 	case err == nil:
 		x.outcome.Reason = ""
 		return nil
@@ -239,6 +258,9 @@ func (x *exchange) ended(err error) *problem {
 	x.aborted = true
 	return nil
 }
+
+// revoked reports whether the grant was taken back under way.
+func (x *exchange) revoked() bool { return errors.Is(context.Cause(x.ctx), ErrRevoked) }
 
 func (x *exchange) sink() sink {
 	conn, ok := x.w.(deadlines)

@@ -267,7 +267,7 @@ type permitBackend struct {
 }
 
 func (p *permitBackend) Lend(context.Context, Caller, *Route, grant.Request) (Loan, error) {
-	return Loan{p.permit, p.secret}, nil
+	return Loan{Permit: p.permit, Secret: p.secret}, nil
 }
 
 func TestBusy(t *testing.T) {

@@ -114,7 +114,7 @@ func (b *backend) Lend(ctx context.Context, c Caller, r *Route, req grant.Reques
 		return Loan{}, err
 	}
 	b.allowed.Add(1)
-	return Loan{permit, v}, nil
+	return Loan{Permit: permit, Secret: v}, nil
 }
 
 func (b *backend) Settle(p grant.Permit, o grant.Outcome) {

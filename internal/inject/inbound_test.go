@@ -238,7 +238,7 @@ func FuzzTarget(f *testing.F) {
 			return
 		}
 		query, _ := c.siftQuery(tg.query, nil)
-		out := c.request(r, tg, http.Header{}, query, l, new(outgoing))
+		out := c.request(r.Context(), r, tg, http.Header{}, query, l, new(outgoing))
 		var wire bytes.Buffer
 		if err := out.Write(&wire); err != nil {
 			t.Fatal(err)

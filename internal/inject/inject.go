@@ -108,7 +108,14 @@ type Caller struct {
 type Loan struct {
 	Permit grant.Permit
 	Secret secret.Value
+	// Context ends the use: made of the one that Lend got, it is cancelled, with
+	// ErrRevoked as its cause, when the grant is taken back. nil: only the agent
+	// ends it.
+	Context context.Context
 }
+
+// ErrRevoked is why a Loan's Context ends before its use does.
+var ErrRevoked = errors.New("the grant was revoked")
 
 // Backend is what a Proxy asks. Its methods are called from many goroutines.
 type Backend interface {

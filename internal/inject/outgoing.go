@@ -2,6 +2,7 @@ package inject
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -43,7 +44,7 @@ func (o *outgoing) readSmall(n int64) error {
 // request makes the upstream's request of the agent's. header is what sift
 // made of the agent's, and is taken over. Everything that says where the
 // request goes and who it is from comes from the route.
-func (c *compiled) request(r *http.Request, t target, header http.Header, query string, l *lent, o *outgoing) *http.Request {
+func (c *compiled) request(ctx context.Context, r *http.Request, t target, header http.Header, query string, l *lent, o *outgoing) *http.Request {
 	for name, values := range c.constant {
 		if _, ok := header[name]; !ok {
 			header[name] = values
@@ -68,7 +69,7 @@ func (c *compiled) request(r *http.Request, t target, header http.Header, query 
 	// RawPath beside Path: the path is sent as it is, brackets included.
 	o.url = url.URL{Scheme: c.scheme, Host: c.host, Path: path, RawPath: path, RawQuery: query}
 
-	out := r.WithContext(r.Context())
+	out := r.WithContext(ctx)
 	out.URL, out.Host, out.Header, out.RequestURI = &o.url, c.host, header, ""
 	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
 	out.Close, out.Trailer, out.TransferEncoding = false, nil, nil
@@ -101,11 +102,18 @@ type agentBody struct {
 	stall time.Duration // how long the agent may send nothing
 
 	mu      sync.Mutex
+	idle    sync.Cond // on mu: reading has ended
 	closed  bool
 	reading bool
 	err     error     // other than io.EOF: why the body ended
 	renewed time.Time // when the deadline was set last
 	done    bool      // the end has been read
+}
+
+func (b *agentBody) init(r *http.Request, limit int64, conn deadlines, stall time.Duration) {
+	b.src, b.left, b.conn, b.stall = r.Body, limit, conn, stall
+	b.idle.L = &b.mu
+	b.done = r.ContentLength == 0
 }
 
 func (b *agentBody) Read(p []byte) (int, error) {
@@ -133,6 +141,7 @@ func (b *agentBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.reading = false
+	b.idle.Signal()
 	if b.left -= int64(n); b.left < 0 {
 		n, err = 0, errBodyTooLarge
 	}
@@ -148,15 +157,21 @@ func (b *agentBody) Read(p []byte) (int, error) {
 // Close does nothing: see agentBody.
 func (b *agentBody) Close() error { return nil }
 
-// finish ends reading, before the handler returns.
+// linger is how long the rest of a body is still read away after the answer:
+// closing a connection on an agent that is sending may cost it the answer.
+const linger = 500 * time.Millisecond
+
+// finish ends reading, before the handler returns. It waits for a read that is
+// under way: the server would wait for it too, without a deadline.
 func (b *agentBody) finish() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	if b.reading {
-		// The server will wait for this read, which may be for an agent
-		// that sends nothing.
-		_ = b.conn.SetReadDeadline(time.Unix(1, 0))
+	if b.done || b.conn.SetReadDeadline(time.Now().Add(linger)) != nil {
+		return
+	}
+	for b.reading {
+		b.idle.Wait()
 	}
 }
 

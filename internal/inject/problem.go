@@ -45,6 +45,7 @@ const (
 
 	// In Outcomes only: nobody is there to be told.
 	codeClientClosed code = "client-closed"
+	codeRevoked      code = "revoked"
 	codeCut          code = "upstream-cut"
 )
 

@@ -124,6 +124,29 @@ func TestEveryFormIsRedacted(t *testing.T) {
 	}
 }
 
+// Encoders disagree about the few special bytes of base64, and every choice of
+// them is found.
+func TestEveryChoiceOfEscapesIsFound(t *testing.T) {
+	s := "QWxhZGRpbjpv+GVuIHNl/2FtZQ=="
+	x := newRedactor([]byte(s))
+	for mask := range 8 {
+		for _, lower := range []bool{false, true} {
+			form := s
+			for i, c := range []string{"+", "/", "="} {
+				if mask>>i&1 == 1 {
+					form = strings.ReplaceAll(form, c, url.QueryEscape(c))
+				}
+			}
+			if lower {
+				form = lowerEscapes(form)
+			}
+			if got := whole(x, "k="+form+"&"); got != "k="+strings.Repeat(string(x.fill), len(form))+"&" {
+				t.Errorf("%q survives: %q", form, got)
+			}
+		}
+	}
+}
+
 func TestHarmlessTextIsLeftAlone(t *testing.T) {
 	for _, s := range secrets {
 		x := newRedactor([]byte(s))

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/andybalholm/brotli"
+
+	"github.com/litentry/agentkeys/internal/secret"
 )
 
 // gated is an upstream that streams what it is given, each piece in a flush of
@@ -265,6 +267,137 @@ func TestEarlyAnswer(t *testing.T) {
 				t.Fatalf("h2=%v: %d %q", h2, res.StatusCode, body)
 			}
 		}
+	}
+}
+
+// closedAtEnd is a body as a server's is once the answer has begun: read to its
+// end, and closed.
+type closedAtEnd struct{ left int }
+
+func (c *closedAtEnd) Read(p []byte) (int, error) {
+	if c.left == 0 {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	n := min(len(p), c.left)
+	if c.left -= n; c.left == 0 {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (*closedAtEnd) Close() error { return nil }
+
+type noDeadlines struct{}
+
+func (noDeadlines) SetReadDeadline(time.Time) error  { return nil }
+func (noDeadlines) SetWriteDeadline(time.Time) error { return nil }
+
+// The transport's read after the end does not fail: it would break the answer
+// off. After the handler has returned, no read reaches the server's body.
+func TestReadAfterTheEnd(t *testing.T) {
+	r := &http.Request{Body: &closedAtEnd{10}, ContentLength: 10}
+	b := new(agentBody)
+	b.init(r, 100, noDeadlines{}, time.Minute)
+	if got, err := io.ReadAll(b); len(got) != 10 || err != nil {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	for range 2 {
+		if n, err := b.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("after the end: %d, %v", n, err)
+		}
+		b.finish()
+	}
+	b = new(agentBody)
+	b.init(r, 100, noDeadlines{}, time.Minute)
+	b.finish()
+	if n, err := b.Read(make([]byte, 1)); n != 0 || err != errBodyClosed {
+		t.Errorf("after the handler: %d, %v", n, err)
+	}
+}
+
+// An agent that stalls in its body, when the answer has long been given, is
+// not waited for.
+func TestAnsweredBodyIsNotAwaited(t *testing.T) {
+	route := rawUpstream(t, func(_ *http.Request, c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 402 Payment Required\r\nContent-Length: 0\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c)
+	})
+	addr := serve(t, newBackend(route), Options{Stall: time.Minute})
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_, _ = fmt.Fprintf(c, "POST /openrouter/a HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\nContent-Length: 100000\r\n\r\nhalf", addr, placeholder)
+	answer, err := io.ReadAll(c)
+	if err != nil || statusOf(string(answer)) != 402 {
+		t.Errorf("%.100q, %v", answer, err)
+	}
+}
+
+// What is left of a body, when it has been answered and given up, is not taken
+// for a request.
+func TestRestOfBodyIsNoRequest(t *testing.T) {
+	asked := make(chan string, 10)
+	route := rawUpstream(t, func(r *http.Request, c net.Conn) {
+		asked <- r.RequestURI
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		_, _ = io.Copy(io.Discard, c)
+	})
+	b := newBackend(route)
+	addr := serve(t, b, Options{Stall: 200 * time.Millisecond})
+	for _, framing := range []string{"Content-Length: 5000\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"} {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		head := fmt.Sprintf(" HTTP/1.1\r\nHost: %s\r\nX-Api-Key: %s\r\n", addr, placeholder)
+		_, _ = io.WriteString(c, "POST /openrouter/a"+head+framing)
+		r := bufio.NewReader(c)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil || res.StatusCode != 200 {
+			t.Fatalf("%v %v", res, err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		for range 20 {
+			_, _ = io.WriteString(c, "GET /openrouter/smuggled"+head+"\r\n")
+			time.Sleep(50 * time.Millisecond)
+		}
+		if rest, _ := io.ReadAll(r); len(rest) > 0 {
+			t.Errorf("a second answer: %.100q", rest)
+		}
+		if path := <-asked; path != "/api/v1/a" || len(asked) > 0 || b.uses() != 1 {
+			t.Errorf("asked for %s and %d more, %d uses", path, len(asked), b.uses())
+		}
+		b.lent = nil
+	}
+}
+
+// The longest credential, in forms longer than the buffers, in small pieces.
+func TestLongestSecret(t *testing.T) {
+	long := strings.Repeat("k/", maxSecret/2)
+	var b strings.Builder
+	for i := range len(long) {
+		fmt.Fprintf(&b, `\u%04x`, long[i])
+	}
+	text := "data: " + b.String() + "\n\ndata: " + long + "\n\n" + b.String()[:20000] + "!"
+	route := upstream(t, true, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for s := text; s != ""; {
+			n := min(len(s), 1500)
+			_, _ = io.WriteString(w, s[:n])
+			_ = http.NewResponseController(w).Flush()
+			s = s[n:]
+		}
+	})
+	be := newBackend(route)
+	be.secret = secret.FromString(long)
+	want := strings.ReplaceAll(strings.ReplaceAll(text, b.String(), stars(b.String())), long, stars(long))
+	if _, body := get(t, serve(t, be, Options{}), "/openrouter/a"); body != want {
+		t.Errorf("%d bytes of %d, %.100q", len(body), len(want), body)
 	}
 }
 

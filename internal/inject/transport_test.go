@@ -1,9 +1,11 @@
 package inject
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -107,6 +109,24 @@ func TestServerBounds(t *testing.T) {
 	// Over a unix socket, too, and past a wrapper that hides the connection.
 	if res, _ := get(t, serve(t, newBackend(route), Options{}), "/openrouter/a"); res.StatusCode != 200 {
 		t.Errorf("%d", res.StatusCode)
+	}
+}
+
+// The server itself writes no log: what it would write, agents and panics choose.
+func TestServerLogsNothing(t *testing.T) {
+	var logged bytes.Buffer
+	log.SetOutput(&logged)
+	defer log.SetOutput(io.Discard)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(canary) }))
+	go func() { _ = srv.Serve(l) }()
+	raw(t, l.Addr().String(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	_ = srv.Close()
+	if logged.Len() > 0 {
+		t.Errorf("logged: %s", logged.String())
 	}
 }
 
