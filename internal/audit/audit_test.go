@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/audit"
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -63,8 +64,21 @@ func mustOpen(t testing.TB, dir string, o audit.Options) *audit.Log {
 	return l
 }
 
+// useEvent is what the proxy records for a use, in some 400 bytes.
+func useEvent() grant.Event {
+	return grant.Event{
+		Time: time.Date(2026, 7, 1, 12, 30, 45, 123456789, time.UTC), Op: grant.OpUse,
+		Actor:  agentkeys.Must(agentkeys.ParseWallet("0x1111111111111111111111111111111111111111")),
+		Parent: agentkeys.Must(agentkeys.ParseWallet("0x2222222222222222222222222222222222222222")),
+		Agent:  agentkeys.Must(agentkeys.ParseAgent("research-bot")),
+		Svc:    agentkeys.Must(agentkeys.ParseService("openrouter")),
+		Grant:  "g-0123456789abcdef", Request: "r-0123456789abcdef0123",
+		Decision: grant.Allowed, Method: "POST", Path: "POST /v1/chat/completions", Hold: 50 * grant.USD / 1000,
+	}
+}
+
 func event(i int) grant.Event {
-	e := benchEvent()
+	e := useEvent()
 	e.Request = fmt.Sprintf("r-%06d", i)
 	return e
 }

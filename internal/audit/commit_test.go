@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 )
 
 // hold makes the batch that gathers wait for its turn, as if the disk were
@@ -260,5 +262,78 @@ func TestOpenComparesTiles(t *testing.T) {
 		if err == nil {
 			l.Close()
 		}
+	}
+}
+
+// noSigner is a signer out of reach.
+type noSigner struct{ note.Signer }
+
+func (noSigner) Sign([]byte) ([]byte, error) { return nil, errors.New("out of reach") }
+
+// Until there is a new checkpoint nothing goes that the old one needs, even
+// what a tidy directory would not have.
+func TestOldCheckpointKeepsItsTiles(t *testing.T) {
+	dir, o := memDir(t), testOptions(t)
+	o.JournalSize = 1 << 20
+	l, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	const signed, all = 65500, 65900
+	for i := range all {
+		if i == signed {
+			if _, err := l.Checkpoint(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Note(modelEvent(i, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.sync(); err != nil {
+		t.Fatal(err)
+	}
+	crashed := filepath.Join(memDir(t), "crashed")
+	l.pub.Lock()
+	l.journal.mu.Lock()
+	copyLog(t, dir, crashed)
+	l.journal.mu.Unlock()
+	l.pub.Unlock()
+	bad := o
+	bad.Signer = noSigner{o.Signer}
+	wrong := filepath.Join(crashed, tilePath(entriesLevel, 255, tileWidth))
+	for _, openFails := range []func(){
+		func() { // before the full bundle is written
+			if err := os.WriteFile(wrong, []byte("wrong"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(crashed, o); !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("with a wrong bundle: %v", err)
+			}
+			if err := os.Remove(wrong); err != nil {
+				t.Fatal(err)
+			}
+		},
+		func() { // after that
+			if _, err := Open(crashed, bad); err == nil || errors.Is(err, ErrCorrupt) {
+				t.Fatalf("without a signer: %v", err)
+			}
+		},
+	} {
+		openFails()
+		rep, err := Verify(crashed, VerifyOptions{Verifier: o.Verifier})
+		if err != nil || rep.Checked != signed || rep.Uncovered != all-signed {
+			t.Fatalf("%+v: %v", rep, err)
+		}
+	}
+	if l, err = Open(crashed, o); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if rep, err := Verify(crashed, VerifyOptions{Verifier: o.Verifier}); err != nil || rep.Checked != all {
+		t.Fatalf("%+v: %v", rep, err)
 	}
 }

@@ -110,30 +110,30 @@ func (l *Log) prune(old, size int64) {
 	}
 }
 
-// tidy removes what a crash left at the right edge: unfinished files, and
-// partial tiles that were about to be pruned.
+// tidy removes what a crash left at the right edge of a tree of size entries:
+// unfinished files, and partial tiles that were about to be pruned. It is
+// called when the checkpoint of that tree is published: until then, an older
+// one needs its partial tiles.
 func (l *Log) tidy(size int64) error {
-	if err := durable.Sweep(l.dir); err != nil {
-		return err
-	}
 	for level := entriesLevel; level < tileLevels(size); level++ {
 		n := size >> (tileHeight * (max(level, 0) + 1))
 		partial := filepath.Dir(filepath.Join(l.dir, tilePath(level, n, 1)))
-		for _, d := range []string{partial, filepath.Dir(partial)} {
+		dir := filepath.Dir(partial)
+		for _, d := range []string{partial, dir} {
 			if err := durable.Sweep(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}
-		names, err := os.ReadDir(filepath.Dir(partial))
+		names, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		for _, d := range names {
 			// Three digits each, so the order of names is that of numbers.
 			if strings.HasSuffix(d.Name(), ".p") && d.Name() < filepath.Base(partial) {
-				_ = os.RemoveAll(filepath.Join(filepath.Dir(partial), d.Name()))
+				_ = os.RemoveAll(filepath.Join(dir, d.Name()))
 			}
 		}
 	}
-	return nil
+	return durable.Sweep(l.dir)
 }

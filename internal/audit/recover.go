@@ -33,9 +33,6 @@ func (l *Log) recover() error {
 			return err
 		}
 	}
-	if err := l.tidy(l.tail.size); err != nil {
-		return err
-	}
 	// Full bundles first, so that the new journal need not carry them, and
 	// the new journal before it is signed for.
 	if l.signed.Load() != nil {
@@ -55,8 +52,10 @@ func (l *Log) recover() error {
 	if l.journal, err = startJournal(filepath.Join(l.dir, journalName), l.opts.JournalSize, journalHeader{part.first(), l.tail.size}, frames); err != nil {
 		return err
 	}
-	_, err = l.publish(true)
-	return err
+	if _, err := l.publish(true); err != nil {
+		return err
+	}
+	return l.tidy(l.tail.size)
 }
 
 // checkNew makes sure that a directory without a checkpoint never had one: a

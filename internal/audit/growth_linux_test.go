@@ -168,7 +168,7 @@ func BenchmarkNote(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer l.Close()
-	e := benchEvent()
+	e := useEvent()
 	b.ReportAllocs()
 	used := cpuTime()
 	for b.Loop() {

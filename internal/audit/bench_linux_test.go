@@ -13,23 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/audit"
-	"github.com/litentry/agentkeys/internal/grant"
 )
-
-// benchEvent is what the proxy records for a use, 400 bytes or so.
-func benchEvent() grant.Event {
-	return grant.Event{
-		Time: time.Date(2026, 7, 1, 12, 30, 45, 123456789, time.UTC), Op: grant.OpUse,
-		Actor:  agentkeys.Must(agentkeys.ParseWallet("0x1111111111111111111111111111111111111111")),
-		Parent: agentkeys.Must(agentkeys.ParseWallet("0x2222222222222222222222222222222222222222")),
-		Agent:  agentkeys.Must(agentkeys.ParseAgent("research-bot")),
-		Svc:    agentkeys.Must(agentkeys.ParseService("openrouter")),
-		Grant:  "g-0123456789abcdef", Request: "r-0123456789abcdef0123",
-		Decision: grant.Allowed, Method: "POST", Path: "POST /v1/chat/completions", Hold: 50 * grant.USD / 1000,
-	}
-}
 
 // benchDir makes a directory that lasts until all benchmarks are done. For
 // minutes after files were deleted, ext4 steps over each of their inodes, at
@@ -145,7 +130,7 @@ func (f *floor) append(rec []byte) error {
 // What the log has put off is done between the rounds, on nobody's time; a
 // round is long enough for most of it to fall into the round.
 func BenchmarkAppend(b *testing.B) {
-	e := benchEvent()
+	e := useEvent()
 	rec := make([]byte, 400)
 	for _, writers := range []int{1, 64, 256, 1024} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
