@@ -134,9 +134,9 @@ grant, and its budgets begin anew.`,
 	f := c.Flags()
 	f.StringArrayVar(&paths, "path", nil, "lend only requests that match `'METHOD /path'`; may be repeated")
 	f.StringArrayVar(&unsafe, "unsafe-path", nil, "open `'METHOD /path'` even though the catalogue shuts it; may be repeated")
-	f.StringArrayVar(&budgets, "budget", nil, "at most so much, such as 5usd/day or 1000req/hour; may be repeated")
-	f.StringVar(&rate, "rate", "", "at most so fast, such as 60/min")
-	f.StringVar(&expires, "expires", "30d", "how long the grant lasts, such as 90m, 12h or 7d, or until when (RFC 3339)")
+	f.StringArrayVar(&budgets, "budget", nil, "at most `AMOUNT`, such as 5usd/day or 1000req/hour; may be repeated")
+	f.StringVar(&rate, "rate", "", "at most `RATE`, such as 60/min")
+	f.StringVar(&expires, "expires", "30d", "end it after `SPAN`, such as 90m, 12h or 7d, or at a moment (RFC 3339)")
 	return c
 }
 

@@ -54,12 +54,13 @@ func (a *app) auditTailCmd() *cobra.Command {
 				return nil
 			})
 			if follow && errors.Is(err, cmd.Context().Err()) {
+				a.afterInterrupt()
 				return nil
 			}
 			return err
 		},
 	}
-	c.Flags().IntVarP(&n, "lines", "n", 20, "how many of the last entries to print")
+	c.Flags().IntVarP(&n, "lines", "n", 20, "print the last `N` entries")
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing what comes")
 	return c
 }
@@ -127,8 +128,8 @@ func printable(s string) string {
 type logFlags struct{ dir, key string }
 
 func (l *logFlags) register(c *cobra.Command) {
-	c.Flags().StringVar(&l.dir, "dir", "", "the log's directory, or a copy of it (default: this user's)")
-	c.Flags().StringVar(&l.key, "key", "", "the log's verifier key, or a file with it (default: the one beside this user's log)")
+	c.Flags().StringVar(&l.dir, "dir", "", "the log's `DIRECTORY`, or a copy of it (default: this user's)")
+	c.Flags().StringVar(&l.key, "key", "", "the log's verifier `KEY`, or a file with it (default: this user's)")
 }
 
 func (l *logFlags) resolve(p local.Paths) (string, note.Verifier, error) {
@@ -241,7 +242,7 @@ independent of this disk.`,
 		},
 	}
 	lf.register(c)
-	c.Flags().StringArrayVar(&known, "known", nil, "an earlier checkpoint of the log that it must continue; may be repeated")
+	c.Flags().StringArrayVar(&known, "known", nil, "a `FILE` with an earlier checkpoint that the log must continue; may be repeated")
 	return c
 }
 

@@ -52,6 +52,13 @@ func (a *app) onTerminal() bool {
 	return ok && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(errFile.Fd()))
 }
 
+// afterInterrupt ends the line on which the terminal shows ^C.
+func (a *app) afterInterrupt() {
+	if a.onTerminal() {
+		fmt.Fprintln(a.stderr)
+	}
+}
+
 // ago says how long ago or ahead t is, in one unit.
 func ago(t, now time.Time) string {
 	if t.IsZero() {

@@ -64,7 +64,7 @@ well.`,
 			return a.print(map[string]bool{"changed": true}, func() { fmt.Fprintln(a.stdout, "the passphrase is changed") })
 		},
 	}
-	c.Flags().StringVar(&oldFile, "passphrase-file", "", "read the present passphrase from a file only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
-	c.Flags().StringVar(&newFile, "new-passphrase-file", "", "read the new passphrase from a file only you can read")
+	c.Flags().StringVar(&oldFile, "passphrase-file", "", "read the present passphrase from a `FILE` only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
+	c.Flags().StringVar(&newFile, "new-passphrase-file", "", "read the new passphrase from a `FILE` only you can read")
 	return c
 }

@@ -139,9 +139,9 @@ func (a *app) welcome(cmd *cobra.Command, args []string) error {
 		return cmd.Help()
 	}
 	fmt.Fprint(a.stdout, `Nothing is set up yet. Three commands and an agent can work without your key:
-  agentkeys up                  start the background process (asks for a passphrase once)
-  agentkeys store openrouter    paste a key; it is encrypted before it touches the disk
-  agentkeys demo                or watch all of it on local servers first
+  agentkeys up                start the background process; asks for a passphrase
+  agentkeys store openrouter  paste a key; it is encrypted before it is written
+  agentkeys demo              or watch all of it on local servers first
 `)
 	return nil
 }

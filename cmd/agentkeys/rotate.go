@@ -100,6 +100,6 @@ interrupted at any point: run it again and it goes on where it stopped.`,
 			})
 		},
 	}
-	c.Flags().StringVar(&passphraseFile, "passphrase-file", "", "read the passphrase from a file only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
+	c.Flags().StringVar(&passphraseFile, "passphrase-file", "", "read the passphrase from a `FILE` only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
 	return c
 }

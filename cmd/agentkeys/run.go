@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
@@ -72,7 +73,7 @@ cannot be executed and 127 that it was not found. The session ends with it.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&as, "as", "", "the agent to run as (or AGENTKEYS_AGENT)")
+	c.Flags().StringVar(&as, "as", "", "the `AGENT` to run as (or AGENTKEYS_AGENT)")
 	c.Flags().StringArrayVar(&keep, "keep-env", nil, "pass the variable `NAME` on even though it looks like a key; may be repeated")
 	_ = c.RegisterFlagCompletionFunc("as", a.completeAgents)
 	// What follows the program belongs to it.
@@ -95,6 +96,18 @@ func (a *app) agentFlag(cmd *cobra.Command, as string) (agentkeys.Agent, error) 
 func runFailed(err error) error {
 	p := classify(err)
 	return &problem{err: p.err, fix: p.fix, code: p.code, exit: exitRunFailed}
+}
+
+// inForeground reports whether what is pressed on the terminal goes to this
+// process group, be standard input the terminal or a pipe.
+func inForeground() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	group, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && group == unix.Getpgrp()
 }
 
 // keepAlive prolongs the session until stopped. A background process that was
@@ -237,9 +250,9 @@ or the agent is removed, from any process of yours that has them.`,
 			})
 		},
 	}
-	c.Flags().StringVar(&as, "as", "", "the agent (or AGENTKEYS_AGENT)")
-	c.Flags().StringVar(&shell, "shell", "sh", "for which shell: sh or fish")
-	c.Flags().StringVar(&ttl, "ttl", "12h", "how long the placeholders work")
+	c.Flags().StringVar(&as, "as", "", "the `AGENT` (or AGENTKEYS_AGENT)")
+	c.Flags().StringVar(&shell, "shell", "sh", "for which `SHELL`: sh or fish")
+	c.Flags().StringVar(&ttl, "ttl", "12h", "how long the placeholders work, a `SPAN` such as 90m or 7d")
 	_ = c.RegisterFlagCompletionFunc("as", a.completeAgents)
 	return c
 }

@@ -207,8 +207,8 @@ do not say what a request cost.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&baseURL, "base-url", "", "reach the service at this URL")
-	f.StringVar(&caFile, "ca", "", "trust the certificates in this PEM file, and no others, for it")
+	f.StringVar(&baseURL, "base-url", "", "reach the service at this `URL`")
+	f.StringVar(&caFile, "ca", "", "trust the certificates in this PEM `FILE`, and no others, for it")
 	f.StringArrayVar(&allow, "allow-address", nil, "allow this `IP:PORT` though it is loopback or private; may be repeated")
 	f.StringArrayVar(&prices, "price", nil, "`MODEL=IN/OUT` in dollars for a million tokens; may be repeated")
 	f.BoolVar(&reset, "reset", false, "take back what was set before")

@@ -7,7 +7,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 )
 
 // supervise runs a program to its end and returns its exit code, 128 + n for
@@ -23,12 +22,14 @@ func supervise(path string, args, env []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	// From a terminal the kernel sends these to the program as well.
-	shared := term.IsTerminal(int(os.Stdin.Fd()))
 	go func() {
 		for s := range signals {
-			if shared && (s == syscall.SIGINT || s == syscall.SIGQUIT || s == syscall.SIGWINCH) {
-				continue
+			switch s {
+			case syscall.SIGINT, syscall.SIGQUIT, syscall.SIGWINCH:
+				// From the terminal the kernel sends these to the program as well.
+				if inForeground() {
+					continue
+				}
 			}
 			_ = p.Signal(s)
 		}

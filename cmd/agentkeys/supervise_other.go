@@ -8,8 +8,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"syscall"
-
-	"golang.org/x/term"
 )
 
 // supervise runs a program to its end and returns its exit code, 128 + n for
@@ -22,10 +20,9 @@ func supervise(path string, args, env []string) (int, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	shared := term.IsTerminal(int(os.Stdin.Fd()))
 	go func() {
 		for s := range signals {
-			if shared && (s == syscall.SIGINT || s == syscall.SIGQUIT) {
+			if (s == syscall.SIGINT || s == syscall.SIGQUIT) && inForeground() {
 				continue
 			}
 			_ = cmd.Process.Signal(s)

@@ -51,9 +51,9 @@ yours. Starting what runs already is not an error.`,
 	}
 	f := c.Flags()
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
-	f.StringVar(&o.passphraseFile, "passphrase-file", "", "read the passphrase from a file only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
-	f.IntVar(&o.port, "port", 0, "loopback port for agents (default: the one used before)")
-	f.DurationVar(&o.idle, "idle", 0, "clear an opened key from memory after this long unused (default 5m)")
+	f.StringVar(&o.passphraseFile, "passphrase-file", "", "read the passphrase from a `FILE` only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
+	f.IntVar(&o.port, "port", 0, "loopback `PORT` for agents (default: the one used before)")
+	f.DurationVar(&o.idle, "idle", 0, "clear an opened key from memory after a `SPAN` unused (default 5m)")
 	return c
 }
 
@@ -377,6 +377,7 @@ func (a *app) logsCmd() *cobra.Command {
 			for follow {
 				select {
 				case <-cmd.Context().Done():
+					a.afterInterrupt()
 					return nil
 				case <-time.After(200 * time.Millisecond):
 				}
@@ -388,6 +389,6 @@ func (a *app) logsCmd() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing what comes")
-	c.Flags().IntVarP(&n, "lines", "n", 100, "how many of the last lines to print")
+	c.Flags().IntVarP(&n, "lines", "n", 100, "print the last `N` lines")
 	return c
 }
