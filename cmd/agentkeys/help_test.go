@@ -101,6 +101,9 @@ func TestFlags(t *testing.T) {
 			if f.Usage == "" || strings.HasSuffix(f.Usage, ".") {
 				t.Errorf("--%s is explained by %q", f.Name, f.Usage)
 			}
+			if name, _ := pflag.UnquoteUsage(f); f.Value.Type() != "bool" && strings.ToUpper(name) != name && !strings.Contains(name, "/") {
+				t.Errorf("--%s takes a %q", f.Name, name)
+			}
 			if f.Shorthand == "" {
 				return
 			}
