@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -346,7 +347,7 @@ func TestRestOfBodyIsNoRequest(t *testing.T) {
 		_, _ = io.Copy(io.Discard, c)
 	})
 	b := newBackend(route)
-	addr := serve(t, b, Options{Stall: 200 * time.Millisecond})
+	addr := serve(t, b, Options{Stall: 10 * time.Second})
 	for _, framing := range []string{"Content-Length: 5000\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"} {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -362,9 +363,10 @@ func TestRestOfBodyIsNoRequest(t *testing.T) {
 			t.Fatalf("%v %v", res, err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
-		for range 20 {
+		time.Sleep(linger + 200*time.Millisecond) // until nobody waits for the rest
+		for range 5 {
 			_, _ = io.WriteString(c, "GET /openrouter/smuggled"+head+"\r\n")
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(20 * time.Millisecond)
 		}
 		if rest, _ := io.ReadAll(r); len(rest) > 0 {
 			t.Errorf("a second answer: %.100q", rest)
@@ -398,6 +400,18 @@ func TestLongestSecret(t *testing.T) {
 	want := strings.ReplaceAll(strings.ReplaceAll(text, b.String(), stars(b.String())), long, stars(long))
 	if _, body := get(t, serve(t, be, Options{}), "/openrouter/a"); body != want {
 		t.Errorf("%d bytes of %d, %.100q", len(body), len(want), body)
+	}
+}
+
+type nothing struct{}
+
+func (nothing) Read([]byte) (int, error) { return 0, nil }
+
+// A decoder that makes nothing of what it reads does not spin for ever.
+func TestNoProgress(t *testing.T) {
+	s := sink{w: httptest.NewRecorder(), conn: noDeadlines{}}
+	if _, err := s.pass(nothing{}, newRedactor([]byte(canary)), nil, 0); err != io.ErrNoProgress {
+		t.Errorf("%v", err)
 	}
 }
 
