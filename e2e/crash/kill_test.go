@@ -31,8 +31,9 @@ func number(t *testing.T, name string, fallback uint64) uint64 {
 	return n
 }
 
-// perHome is after how many rounds a campaign goes on in a new home.
-const perHome = 250
+// perHome is after how many rounds a campaign goes on in a new home: each kill
+// costs a buyer the hold of a request, which is a hundredth of its budget.
+const perHome = 80
 
 // TestKill9 kills the background process under ten writers at a random moment,
 // starts it again, and holds what it finds against what was acknowledged.
