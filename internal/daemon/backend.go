@@ -49,11 +49,18 @@ func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route
 		}
 		return inject.Loan{}, err
 	}
-	return inject.Loan{Permit: p, Secret: v}, nil
+	use := b.underway.begin(ctx, p)
+	if b.opts.Directory.Grant(c.Agent, route.Service) == nil {
+		// Revoked after the decision and before begin, so that it was not cut.
+		b.Settle(p, grant.Outcome{Reason: "revoked", Unsent: true})
+		return inject.Loan{}, &grant.Denial{Code: grant.CodeNoGrant, Detail: "the grant was revoked"}
+	}
+	return inject.Loan{Permit: p, Secret: v, Context: use}, nil
 }
 
 func (b *backend) Settle(p grant.Permit, o grant.Outcome) {
 	now := b.opts.Now()
+	b.underway.end(p)
 	b.cache.release(p, now)
 	if err := b.opts.Decider.Settle(p, now, o); err != nil {
 		b.opts.Log.Error("settlement not recorded", "err", err)

@@ -51,6 +51,7 @@ type Daemon struct {
 	// deciding is held, shared, from when a grant is looked up until the
 	// decision is on record.
 	deciding sync.RWMutex
+	underway underway
 
 	mu      sync.Mutex
 	servers []*http.Server
@@ -167,8 +168,16 @@ func (d *Daemon) Decided() {
 	d.deciding.Unlock()
 }
 
-// Forget drops a credential from memory, after it was stored anew, revoked or
-// deleted.
+// Revoked ends every use of a credential that is under way, answers that are
+// being streamed included, and drops it from memory. It is called after the
+// grant has gone: no use of it begins then.
+func (d *Daemon) Revoked(w agentkeys.Wallet, s agentkeys.Service) {
+	d.underway.cut(w, s)
+	d.cache.remove(w, s)
+}
+
+// Forget drops a credential from memory, after it was stored anew or deleted.
+// Uses under way go on with the one they have.
 func (d *Daemon) Forget(w agentkeys.Wallet, s agentkeys.Service) { d.cache.remove(w, s) }
 
 // Cached is the number of opened credentials in memory.

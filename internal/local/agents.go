@@ -52,7 +52,7 @@ func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
 		if _, err := h.broker.RemoveGrant(ctx, label, g.Svc, h.now()); err != nil && !errors.Is(err, broker.ErrUnknownGrant) {
 			return err
 		}
-		h.daemon.Forget(g.Wallet, g.Svc)
+		h.daemon.Revoked(g.Wallet, g.Svc)
 		h.ledger.Drop(g.ID)
 	}
 	h.change.Lock()
@@ -122,8 +122,18 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 
 // priced reports whether the cost of an answer can be known at all.
 func priced(e *catalog.Entry) bool {
-	return e.Usage.Pricing == catalog.PricingReported || e.Usage.Pricing == catalog.PricingNone ||
-		e.Usage.Pricing == catalog.PricingTable && len(e.Owner.Prices) > 0
+	switch e.Usage.Pricing {
+	case catalog.PricingReported, catalog.PricingNone:
+		return true
+	case catalog.PricingTable:
+		if fields, ok := e.Usage.Tokens.Get(); ok && len(fields.Model) == 0 {
+			// Its answers do not name the model, so only a price for all counts.
+			_, all := e.Owner.Prices["*"]
+			return all
+		}
+		return len(e.Owner.Prices) > 0
+	}
+	return false
 }
 
 // Revoke ends the grant of svc to an agent. When it returns nil no later
@@ -133,7 +143,7 @@ func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.
 	// delay a revocation.
 	g, err := h.broker.RemoveGrant(ctx, label, svc, h.now())
 	if g != nil {
-		h.daemon.Forget(g.Wallet, svc)
+		h.daemon.Revoked(g.Wallet, svc)
 	}
 	if err != nil {
 		return err
