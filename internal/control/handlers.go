@@ -307,6 +307,7 @@ func (s *Server) rotate(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return stream(func(w http.ResponseWriter, flush func()) error {
+		defer roots.Clear()
 		w.Header().Set("Content-Type", "application/jsonl")
 		enc := json.NewEncoder(w)
 		return s.host.Rotate(r.Context(), roots, func(done, total int) {
@@ -321,6 +322,7 @@ func (s *Server) retire(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer roots.Clear()
 	return nil, s.host.Retire(roots)
 }
 

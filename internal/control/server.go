@@ -137,6 +137,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, a access, h handl
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if r.Method != http.MethodGet && r.URL.Path != "/v1/rotate" {
+		// A change is made whole, also for a client that gave up half-way.
+		r = r.WithContext(context.WithoutCancel(r.Context()))
+	}
 	answer, err := h(s, r)
 	if err != nil {
 		s.fail(w, err)

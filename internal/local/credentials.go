@@ -25,7 +25,7 @@ var ErrTooShort = errors.New("the secret is too short")
 const MinSecret = 8
 
 // MaxSecret is the length of the longest, in bytes.
-const MaxSecret = 32 << 10
+const MaxSecret = 4 << 10 // as long as one that can be injected
 
 // StoreOptions loosen what Store checks.
 type StoreOptions struct {
