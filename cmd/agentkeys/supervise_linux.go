@@ -7,11 +7,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/litentry/agentkeys/internal/daemon"
 )
 
 // supervise runs a program to its end and returns its exit code, 128 + n for
 // signal n. It adopts what the program leaves behind, so that every process
-// of the agent keeps descending from this one and the owner's socket can tell.
+// of the agent keeps descending from this one and the owner's socket can tell,
+// and ends it with the program: a process that outlived the run would be taken
+// for one of the owner's.
 func supervise(path string, args, env []string) (int, error) {
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	signals := make(chan os.Signal, 16)
@@ -34,6 +38,7 @@ func supervise(path string, args, env []string) (int, error) {
 			_ = p.Signal(s)
 		}
 	}()
+	defer endAdopted()
 	for {
 		var ws unix.WaitStatus
 		// Any child: orphans that were adopted would stay zombies otherwise.
@@ -47,6 +52,19 @@ func supervise(path string, args, env []string) (int, error) {
 			return 128 + int(ws.Signal()), nil
 		case ws.Exited():
 			return ws.ExitStatus(), nil
+		}
+	}
+}
+
+// endAdopted kills and reaps children until there are none: those of a killed
+// one come to this process, and are next.
+func endAdopted() {
+	for {
+		for _, pid := range daemon.Children(os.Getpid()) {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		if _, err := unix.Wait4(-1, nil, 0, nil); err != nil && !errors.Is(err, unix.EINTR) {
+			return // ECHILD: none is left
 		}
 	}
 }

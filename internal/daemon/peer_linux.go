@@ -104,3 +104,19 @@ func procStat(pid int) [][]byte {
 	}
 	return fields
 }
+
+// Children returns the processes whose parent is pid.
+func Children(pid int) []int {
+	names, _ := os.ReadDir("/proc")
+	var out []int
+	for _, n := range names {
+		child, err := strconv.Atoi(n.Name())
+		if err != nil {
+			continue
+		}
+		if fields := procStat(child); fields != nil && string(fields[statParent]) == strconv.Itoa(pid) {
+			out = append(out, child)
+		}
+	}
+	return out
+}
