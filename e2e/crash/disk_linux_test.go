@@ -25,12 +25,28 @@ import (
 type fault struct {
 	call, errno string
 	when        string // in the words of strace: 3 for the third, 3+ for each from there on
+	path        string // below the home, of the file or directory that alone is affected; "" for all
 }
 
-func (f fault) String() string { return f.call + ":" + f.errno + ":" + f.when }
+func (f fault) String() string {
+	return strings.TrimSuffix(f.call+":"+f.errno+":"+f.when+" "+f.path, " ")
+}
 
 // faults are those to try: all of them, or a few.
-func faults(rng *rand.Rand, all bool) []fault {
+func faults(rng *rand.Rand, wallet string, all bool) []fault {
+	// Where one kind of change alone fails, and the log goes on.
+	var one []fault
+	for _, when := range []string{"1+", "3"} {
+		for _, path := range []string{
+			"data/store/bots/" + wallet + "/credentials/openrouter.enc", "data/broker/grants/granted-0@openrouter.json",
+			"data/broker/agents/hired-0-0.json",
+		} {
+			one = append(one, fault{"renameat", "EIO", when, path}, fault{"unlinkat", "EIO", when, path})
+		}
+		for _, path := range []string{"data/broker/grants", "data/broker/agents", "data/broker/tokens", "data/store/bots/" + wallet + "/credentials"} {
+			one = append(one, fault{"fsync", "EIO", when, path})
+		}
+	}
 	var list []fault
 	for _, f := range []struct{ call, errno string }{
 		{"fdatasync", "EIO"}, {"fsync", "EIO"}, {"pwrite64", "ENOSPC"}, {"renameat", "EIO"}, {"linkat", "ENOSPC"},
@@ -39,17 +55,21 @@ func faults(rng *rand.Rand, all bool) []fault {
 		// strace counts by thread, and threads come and go: a number says
 		// nothing but early or late.
 		for _, n := range []int{1, 2, 3, 5, 8, 13, 21, 34} {
-			list = append(list, fault{f.call, f.errno, fmt.Sprint(n)}, fault{f.call, f.errno, fmt.Sprint(n, "+")})
+			list = append(list, fault{call: f.call, errno: f.errno, when: fmt.Sprint(n)}, fault{call: f.call, errno: f.errno, when: fmt.Sprint(n, "+")})
 		}
 	}
 	if all {
-		return list
+		return append(one, list...)
 	}
-	// The first fdatasync that fails for good or once, which stops the log,
-	// and some others.
-	few := []fault{{"fdatasync", "EIO", "5"}, {"fdatasync", "EIO", "3+"}}
-	for len(few) < 8 {
-		few = append(few, list[rng.IntN(len(list))])
+	// What stops the log, once and for good, what fails each change, and some
+	// others.
+	few := []fault{{call: "fdatasync", errno: "EIO", when: "5"}, {call: "fdatasync", errno: "EIO", when: "3+"}, one[0], one[2]}
+	for len(few) < 9 {
+		if from := append(one, list...); len(few) < 6 {
+			few = append(few, one[rng.IntN(len(one))])
+		} else {
+			few = append(few, from[rng.IntN(len(from))])
+		}
 	}
 	return few
 }
@@ -67,9 +87,9 @@ func TestFailingDisk(t *testing.T) {
 	}
 	seed := number(t, "AGENTKEYS_CRASH_SEED", rand.Uint64())
 	rng := rand.New(rand.NewPCG(seed, 2))
-	list := faults(rng, number(t, "AGENTKEYS_CRASH_ROUNDS", 0) >= 100)
-	t.Logf("%d faults, AGENTKEYS_CRASH_SEED=%d", len(list), seed)
 	w := newWorld(t, rig.New(t))
+	list := faults(rng, w.h.Status().Wallet.String(), number(t, "AGENTKEYS_CRASH_ROUNDS", 0) >= 100)
+	t.Logf("%d faults, AGENTKEYS_CRASH_SEED=%d", len(list), seed)
 	notStarted, stopped, refused := 0, 0, map[string]int{}
 	for _, f := range list {
 		st, err := w.client.Status(t.Context())
@@ -117,8 +137,13 @@ type traced struct {
 
 func (w *world) trace(strace string, f fault) *traced {
 	d := &traced{w: w, over: make(chan struct{})}
-	d.cmd = exec.Command(strace, "-f", "--seccomp-bpf", "-qq", "-o", os.DevNull, "-e", "trace="+f.call,
-		"-e", fmt.Sprintf("inject=%s:error=%s:when=%s", f.call, f.errno, f.when), rig.Program(w.t), "up", "--foreground")
+	args := []string{"-f", "-qq", "-o", os.DevNull, "-e", "trace=" + f.call, "-e", fmt.Sprintf("inject=%s:error=%s:when=%s", f.call, f.errno, f.when)}
+	if f.path != "" {
+		args = append(args, "-P", filepath.Join(w.h.Dir, f.path))
+	} else {
+		args = append(args, "--seccomp-bpf") // faster, and not to be had with -P
+	}
+	d.cmd = exec.Command(strace, append(args, rig.Program(w.t), "up", "--foreground")...)
 	d.cmd.Env = w.h.Env
 	d.cmd.Stdout, d.cmd.Stderr = &d.said, &d.said
 	must(w.t, d.cmd.Start())
