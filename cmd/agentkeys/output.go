@@ -52,6 +52,13 @@ func (a *app) onTerminal() bool {
 	return ok && term.IsTerminal(int(a.stdin.Fd())) && term.IsTerminal(int(errFile.Fd()))
 }
 
+// hint tells a person what takes its time; a program is not told.
+func (a *app) hint(text string) {
+	if a.onTerminal() && !a.json {
+		fmt.Fprintln(a.stderr, text)
+	}
+}
+
 // afterInterrupt ends the line on which the terminal shows ^C.
 func (a *app) afterInterrupt() {
 	if a.onTerminal() {

@@ -214,7 +214,7 @@ func (a *app) spawn(ctx context.Context, p local.Paths, o upOptions, roots signe
 	for {
 		select {
 		case <-slow.C:
-			fmt.Fprintln(a.stderr, "starting …")
+			a.hint("starting …")
 		case <-ctx.Done():
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 			return errInterrupted
@@ -304,7 +304,7 @@ func (a *app) waitUnlocked(ctx context.Context, lock string) error {
 			return err
 		}
 		if i == 100 {
-			fmt.Fprintln(a.stderr, "waiting for requests under way …")
+			a.hint("waiting for requests under way …")
 		}
 		select {
 		case <-ctx.Done():
