@@ -30,6 +30,7 @@ var causes = []struct {
 	{keychain.ErrDamaged, exitCorrupt, "corrupt", "restore the keychain from a backup; without it the stored keys cannot be opened"},
 	{keychain.ErrUnavailable, exitLocked, "no-keychain", "start your desktop session's keychain, or give --passphrase-file FILE at the first start"},
 	{audit.ErrCorrupt, exitCorrupt, "corrupt", "run 'agentkeys audit verify' to see what is wrong; restore the log from a backup"},
+	{local.ErrLogShort, exitCorrupt, "corrupt", "restore the log from a backup; to go on without what is gone, and with budgets counted from zero, remove ledger.json beside it"},
 	{broker.ErrCorrupt, exitCorrupt, "corrupt", "restore the file it names from a backup, or remove it: what it granted is then gone"},
 	{local.ErrConfig, exitCorrupt, "config", "mend or remove the file it names"},
 	{local.ErrPort, exitConflict, "port", "end the program that has the port, or choose another with --port; agents that run must be started anew then"},

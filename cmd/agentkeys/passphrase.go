@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/signer"
 )
 
@@ -26,6 +27,10 @@ well.`,
 			}
 			if !exists(p.Roots()) {
 				return failWith(exitNotFound, "not-found", errors.New("nothing is set up yet"), "start with 'agentkeys up'")
+			}
+			// An agent's process is turned away at an owner's door.
+			if _, err := control.NewClient(p.Control()).Agents(ctx); err != nil && !errors.Is(err, control.ErrDown) {
+				return err
 			}
 			keeper, err := readCustody(p.Custody())
 			if err != nil {

@@ -27,7 +27,8 @@ interrupted at any point: run it again and it goes on where it stopped.`,
 				return err
 			}
 			client := control.NewClient(p.Control())
-			if _, err := client.Status(ctx); err != nil {
+			// An owner's door: whoever may not use it has changed nothing yet.
+			if _, err := client.Agents(ctx); err != nil {
 				return err
 			}
 			if !exists(p.Roots()) {

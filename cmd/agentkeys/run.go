@@ -15,6 +15,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/signer"
 )
@@ -38,6 +39,9 @@ cannot be executed and 127 that it was not found. The session ends with it.`,
 			if err != nil {
 				return runFailed(err)
 			}
+			// The environment this started with may hold real keys, and the
+			// agent's processes are children of this one.
+			daemon.Conceal()
 			client, err := a.client()
 			if err != nil {
 				return runFailed(err)
@@ -51,6 +55,9 @@ cannot be executed and 127 that it was not found. The session ends with it.`,
 			env, dropped := agentEnv(os.Environ(), sess.Env, keep)
 			if len(dropped) > 0 {
 				fmt.Fprintf(a.stderr, "agentkeys: not passed on, because they hold or may hold a key: %s\n", strings.Join(dropped, ", "))
+			}
+			if len(sess.Env.Set) == local.EnvAlways {
+				fmt.Fprintf(a.stderr, "agentkeys: %s is lent nothing at the moment: see 'agentkeys grants'\n", label)
 			}
 			path, err := exec.LookPath(args[0])
 			if err != nil {
@@ -257,9 +264,8 @@ or the agent is removed, from any process of yours that has them.`,
 	return c
 }
 
-// quote quotes a value for sh and fish alike: no value has a quote in it, and
-// if one had, it would not get out.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "") + "'" }
+// quote quotes a value for sh and fish, which read it alike.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func (a *app) whoamiCmd() *cobra.Command {
 	return &cobra.Command{

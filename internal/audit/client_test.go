@@ -103,9 +103,9 @@ func TestForeignClient(t *testing.T) {
 		step := int64(1)
 		switch {
 		case size > 1000:
-			step = 977
+			step = 3989
 		case size > 300:
-			step = 7
+			step = 17
 		}
 		for i := int64(0); i < c.tree.N; i += step {
 			e, err := c.entries(i / 256)

@@ -59,7 +59,7 @@ func TestFaults(t *testing.T) {
 	var missed atomic.Int32
 	tried := int32(0)
 	t.Cleanup(func() { t.Logf("%d faults, of which %d did not happen", tried, missed.Load()) })
-	sample := 4
+	sample := 3
 	if os.Getenv("AUDIT_FAULTS") == "all" {
 		sample = 1 << 30
 	}

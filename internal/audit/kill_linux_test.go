@@ -49,7 +49,7 @@ func TestKill(t *testing.T) {
 				t.Fatalf("the child does not open the log: %s", c.Stderr)
 			}
 		}
-		time.Sleep(time.Duration(rand.IntN(40000)) * time.Microsecond)
+		time.Sleep(time.Duration(rand.IntN(25000)) * time.Microsecond)
 		if err := c.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}

@@ -160,10 +160,8 @@ func TestAgentsAreTurnedAway(t *testing.T) {
 	if status, body := w.raw(t, "GET", "/v1/agents", ""); status != 200 {
 		t.Errorf("%d %s", status, body)
 	}
-	w.server.mu.Lock()
-	defer w.server.mu.Unlock()
-	if len(w.server.runs) != 0 {
-		t.Errorf("%v is taken for running", w.server.runs)
+	if n := w.server.host.Runs().Len(); n != 0 {
+		t.Errorf("%d are taken for running", n)
 	}
 }
 
@@ -178,11 +176,7 @@ func TestRunEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs := func() int {
-		w.server.mu.Lock()
-		defer w.server.mu.Unlock()
-		return len(w.server.runs)
-	}
+	runs := w.server.host.Runs().Len
 	if runs() != 0 {
 		t.Error("a session that is no run")
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/broker"
-	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -176,9 +175,7 @@ func (s *Server) startSession(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if p, ok := r.Context().Value(peerKey{}).(peer); ok && req.Run {
-		s.mu.Lock()
-		s.runs[p.PID] = daemon.Started(p.PID)
-		s.mu.Unlock()
+		s.host.Runs().Add(p.PID, req.Agent)
 	}
 	return SessionAnswer{sess, env}, nil
 }
@@ -197,10 +194,9 @@ func (s *Server) renewSession(r *http.Request) (any, error) {
 		return nil, err
 	}
 	// A daemon that was restarted learns here again who runs agents.
-	if p, ok := r.Context().Value(peerKey{}).(peer); ok {
-		s.mu.Lock()
-		s.runs[p.PID] = daemon.Started(p.PID)
-		s.mu.Unlock()
+	p, ok := r.Context().Value(peerKey{}).(peer)
+	if a, live := s.host.SessionAgent(req.Token); ok && live {
+		s.host.Runs().Add(p.PID, a)
 	}
 	return nil, nil
 }
@@ -211,9 +207,7 @@ func (s *Server) endSession(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if p, ok := r.Context().Value(peerKey{}).(peer); ok {
-		s.mu.Lock()
-		delete(s.runs, p.PID)
-		s.mu.Unlock()
+		s.host.Runs().Remove(p.PID)
 	}
 	return nil, s.host.EndSession(r.Context(), req.Token)
 }

@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/litentry/agentkeys/internal/daemon"
@@ -28,9 +27,6 @@ type Server struct {
 	log  *slog.Logger
 	stop func()
 	http *http.Server
-
-	mu   sync.Mutex
-	runs map[int]string // pid and start of each `agentkeys run`: its offspring is turned away
 }
 
 // handler answers one request with a value to encode as JSON, or an error.
@@ -87,7 +83,7 @@ var routes = []struct {
 
 // NewServer makes a Server. stop is called when the owner asks to stop.
 func NewServer(h *local.Host, log *slog.Logger, stop func()) *Server {
-	s := &Server{host: h, log: log, stop: stop, runs: map[int]string{}}
+	s := &Server{host: h, log: log, stop: stop}
 	mux := http.NewServeMux()
 	for _, r := range routes {
 		mux.HandleFunc(r.pattern, func(w http.ResponseWriter, req *http.Request) { s.serve(w, req, r.access, r.handle) })
@@ -176,17 +172,7 @@ func (s *Server) admit(r *http.Request, a access) error {
 	case a == anyone:
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	roots := make(map[int]bool, len(s.runs))
-	for pid, start := range s.runs {
-		if daemon.Started(pid) != start {
-			delete(s.runs, pid) // it is gone; the number may be somebody else's by now
-			continue
-		}
-		roots[pid] = true
-	}
-	if len(roots) > 0 && !roots[p.PID] && daemon.Descends(p.PID, roots) {
+	if _, itself, ok := s.host.Runs().Of(p.PID); ok && !itself {
 		return ErrForbidden
 	}
 	return nil

@@ -36,6 +36,7 @@ type Options struct {
 	Decider   *grant.Decider
 	Vault     Vault
 	Routes    *Routes
+	Runs      *Runs  // nil: agents' processes are not told apart on sockets
 	SocketDir string // for the agents' sockets; made 0700
 	Idle      time.Duration
 	Log       *slog.Logger
@@ -128,7 +129,7 @@ func (d *Daemon) ListenAgent(c inject.Caller) error {
 	}
 	srv := inject.NewServer(d.proxy.For(inject.SocketHosts()))
 	srv.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
-		return withCaller(ctx, c, conn)
+		return withCaller(ctx, c, conn, d.opts.Runs)
 	}
 	d.serve(srv, ln)
 	d.sockets[c.Agent] = srv

@@ -6,7 +6,7 @@ import "golang.org/x/sys/unix"
 // core dumps, no ptrace and no /proc/<pid>/mem, and no swapping where the
 // limit allows. It returns what is in force, for the log and doctor.
 func Harden() (h Hardening) {
-	h.NotDumpable = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) == nil
+	h.NotDumpable = Conceal()
 	h.NoCore = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) == nil
 	h.Locked = lockMemory()
 	return h
@@ -22,3 +22,8 @@ func lockMemory() bool {
 	}
 	return unix.Mlockall(unix.MCL_CURRENT|unix.MCL_FUTURE|unix.MCL_ONFAULT) == nil
 }
+
+// Conceal keeps other processes of this user from reading this one's memory
+// and environment, and from taking its file descriptors. What it starts is not
+// concealed. It reports whether it could.
+func Conceal() bool { return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) == nil }

@@ -23,7 +23,9 @@ type peer struct {
 	err    error
 }
 
-func withCaller(ctx context.Context, c inject.Caller, conn net.Conn) context.Context {
+// withCaller knows a socket's peer by the kernel. Whoever is of this process's
+// own user may speak as the agent there, but for another agent's processes.
+func withCaller(ctx context.Context, c inject.Caller, conn net.Conn, runs *Runs) context.Context {
 	p := peer{caller: c}
 	id, err := PeerOf(conn)
 	switch {
@@ -31,6 +33,10 @@ func withCaller(ctx context.Context, c inject.Caller, conn net.Conn) context.Con
 		p.err = err
 	case id.UID != os.Getuid():
 		p.err = fmt.Errorf("%w: it runs as user %d", ErrPeer, id.UID)
+	case runs != nil:
+		if a, _, ok := runs.Of(id.PID); ok && a != c.Agent {
+			p.err = fmt.Errorf("%w: it runs as agent %s", ErrPeer, a)
+		}
 	}
 	return context.WithValue(ctx, peerKey{}, p)
 }

@@ -221,7 +221,7 @@ func TestPeerOf(t *testing.T) {
 		t.Errorf("%+v %v, want pid %d", p, err, cmd.Process.Pid)
 	}
 	me := inject.Caller{Agent: agentOf(t, "coder")}
-	got, ok := withCaller(context.Background(), me, conn).Value(peerKey{}).(peer)
+	got, ok := withCaller(context.Background(), me, conn, nil).Value(peerKey{}).(peer)
 	if !ok || got.err != nil || got.caller != me {
 		t.Errorf("%+v", got)
 	}
@@ -231,7 +231,7 @@ func TestPeerOf(t *testing.T) {
 	if _, err := PeerOf(a); !errors.Is(err, ErrPeer) {
 		t.Errorf("no socket: %v", err)
 	}
-	if got := withCaller(context.Background(), me, a).Value(peerKey{}).(peer); !errors.Is(got.err, ErrPeer) {
+	if got := withCaller(context.Background(), me, a, nil).Value(peerKey{}).(peer); !errors.Is(got.err, ErrPeer) {
 		t.Errorf("no socket: %+v", got)
 	}
 }
@@ -245,7 +245,7 @@ func TestPeerOfAnotherUser(t *testing.T) {
 	if err != nil || p.UID != somebody {
 		t.Errorf("%+v %v", p, err)
 	}
-	got, _ := withCaller(context.Background(), inject.Caller{}, conn).Value(peerKey{}).(peer)
+	got, _ := withCaller(context.Background(), inject.Caller{}, conn, nil).Value(peerKey{}).(peer)
 	if !errors.Is(got.err, ErrPeer) {
 		t.Errorf("another user may use the socket: %+v", got)
 	}

@@ -17,8 +17,8 @@ var (
 	noUserAgent = []string{} // present and empty: net/http then adds none
 )
 
-// outgoing is what goes to the upstream, allocated in one piece. The transport
-// may hold on to it after the answer.
+// outgoing is what goes to the upstream. The transport may hold on to it after
+// the answer.
 type outgoing struct {
 	url   url.URL
 	body  agentBody
@@ -167,6 +167,9 @@ func (b *agentBody) finish() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	if b.src == nil {
+		return // it never began
+	}
 	if b.done || b.conn.SetReadDeadline(time.Now().Add(linger)) != nil {
 		return
 	}

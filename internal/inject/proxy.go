@@ -83,8 +83,8 @@ func (p *Proxy) ForgetAll() { p.lending.forgetAll() }
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := exchange{p: p, w: w, r: r, start: time.Now()}
-	pb := x.guarded()
+	x := p.newExchange(w, r)
+	pb := x.serve()
 	switch {
 	case x.aborted || pb != nil && x.headed:
 		// The agent must not take what it has got for a whole answer.
@@ -92,10 +92,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case pb != nil:
 		// The server's own deadline for writing may have passed by now, and it
 		// has none for the rest of the body, which it reads before it answers.
-		s := x.sink()
-		s.extend()
+		x.sink.extend()
 		if r.ContentLength != 0 {
-			_ = s.conn.SetReadDeadline(time.Now().Add(p.stall / 2))
+			_ = x.sink.conn.SetReadDeadline(time.Now().Add(p.stall / 2))
 		}
 		pb.request = x.id
 		pb.render(w)

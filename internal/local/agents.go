@@ -11,6 +11,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/signer"
@@ -263,6 +264,15 @@ func (h *Host) StartSession(ctx context.Context, label agentkeys.Agent, ttl time
 	var err error
 	s.Token, err = h.broker.IssueToken(ctx, label, now, s.Expires)
 	return s, err
+}
+
+// Runs is the processes that run agents.
+func (h *Host) Runs() *daemon.Runs { return h.runs }
+
+// SessionAgent returns whose session a token is.
+func (h *Host) SessionAgent(token string) (agentkeys.Agent, bool) {
+	a, ok := h.broker.AgentByToken(broker.TokenMark+token, h.now())
+	return a.Label, ok
 }
 
 // RenewSession prolongs a token by SessionTTL from now.

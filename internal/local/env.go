@@ -17,6 +17,9 @@ type Env struct {
 	Unset []string `json:"unset"`
 }
 
+// EnvAlways is how many variables an agent gets that is lent nothing.
+const EnvAlways = 2
+
 // Var is one environment variable.
 type Var struct {
 	Name  string `json:"name"`
@@ -47,6 +50,7 @@ func (h *Host) Env(label agentkeys.Agent, token string) (Env, error) {
 		// Whatever the service, its own client or none: one name that works.
 		env.Set = append(env.Set, Var{URLVariable(g.Svc), url})
 	}
+	// EnvAlways of them.
 	env.Set = append(env.Set,
 		Var{"AGENTKEYS_AGENT", label.String()},
 		Var{"AGENTKEYS_SOCKET", h.daemon.SocketPath(label)},

@@ -36,6 +36,9 @@ var ErrRunning = errors.New("already running")
 // ErrPort says that the loopback port cannot be had.
 var ErrPort = errors.New("loopback port is taken")
 
+// ErrLogShort says that the audit log, or its end, is gone.
+var ErrLogShort = errors.New("the audit log is shorter than it was")
+
 // DefaultPort is tried first when no port is remembered yet.
 const DefaultPort = 7461
 
@@ -70,6 +73,7 @@ type Host struct {
 	cat     *services
 	routes  *daemon.Routes
 	daemon  *daemon.Daemon
+	runs    *daemon.Runs
 	addr    net.Addr
 
 	// change serialises what touches more than one store: storing, lending,
@@ -198,7 +202,11 @@ func (h *Host) openLedger() (unfinished, error) {
 	case err != nil:
 		return nil, err
 	default:
-		if err := json.Unmarshal(data, &snap); err != nil || snap.Size < 0 || snap.Size > h.audit.Size() {
+		if json.Unmarshal(data, &snap) == nil && snap.Size > h.audit.Size() {
+			// Budgets have been counted by entries that are gone.
+			return nil, fmt.Errorf("%w: it has %d entries, and %d of it were counted before", ErrLogShort, h.audit.Size(), snap.Size)
+		}
+		if err := json.Unmarshal(data, &snap); err != nil || snap.Size < 0 {
 			h.log.Warn("ledger snapshot unusable, replaying the whole log", "path", h.paths.Ledger())
 			snap = ledgerFile{}
 		}
@@ -283,8 +291,9 @@ func (h *Host) openVault() error {
 }
 
 func (h *Host) listen() error {
+	h.runs = daemon.OpenRuns(h.paths.Runs())
 	h.daemon = daemon.New(daemon.Options{
-		Directory: directory{h.broker}, Decider: h.decider, Vault: h.vault, Routes: h.routes,
+		Directory: directory{h.broker}, Decider: h.decider, Vault: h.vault, Routes: h.routes, Runs: h.runs,
 		SocketDir: h.paths.AgentSockets(), Idle: h.opts.Idle, Log: h.log, Now: h.now,
 	})
 	h.onClose(h.daemon.Close)

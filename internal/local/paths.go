@@ -25,6 +25,7 @@ import (
 //	Data/lock                     held by the one process that serves all this
 //	State/daemon.log              the background process's log
 //	Run/control.sock              the owner's socket
+//	Run/runs.json                 the processes that run agents
 //	Run/agents/<label>.sock       the agents' sockets
 type Paths struct {
 	Config, Data, State, Run string
@@ -127,6 +128,9 @@ func (p Paths) DaemonLog() string { return filepath.Join(p.State, "daemon.log") 
 
 // Control is the owner's socket.
 func (p Paths) Control() string { return filepath.Join(p.Run, "control.sock") }
+
+// Runs is the file of the processes that run agents.
+func (p Paths) Runs() string { return filepath.Join(p.Run, "runs.json") }
 
 // AgentSockets is the directory of the agents' sockets.
 func (p Paths) AgentSockets() string { return filepath.Join(p.Run, "agents") }
