@@ -17,6 +17,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
+	"golang.org/x/sys/unix"
+
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/inject"
@@ -107,11 +110,23 @@ func (d *Daemon) ListenLoopback(port int) (net.Addr, error) {
 		return nil, errors.Join(err, ln.Close())
 	}
 	srv := inject.NewServer(d.proxy.For(hosts))
-	d.serve(srv, ln)
+	// Anybody on this machine can connect here, and connections are files: the
+	// audit log must not be left without one.
+	d.serve(srv, netutil.LimitListener(ln, maxConns()))
 	d.mu.Lock()
 	d.servers = append(d.servers, srv)
 	d.mu.Unlock()
 	return ln.Addr(), nil
+}
+
+// maxConns is how many connections the loopback listener has open at once: a
+// quarter of the files this process may have.
+func maxConns() int {
+	var lim unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &lim) != nil {
+		return 256
+	}
+	return int(min(max(lim.Cur/4, 16), 4096))
 }
 
 // ListenAgent serves one agent on its own socket, <SocketDir>/<label>.sock:
