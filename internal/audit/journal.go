@@ -100,7 +100,9 @@ func (j *journal) name(f *os.File, from string, first int64) error {
 	return nil
 }
 
-// append writes b behind all that is there and returns when it is durable.
+// append writes b behind all that is there and returns when it is durable. The
+// disk may have to write again the sector in which the last batch ended, with
+// the same bytes: that it does so whole or not at all is taken for granted.
 func (j *journal) append(b []byte) error {
 	if _, err := j.f.WriteAt(b, j.off); err != nil {
 		return err

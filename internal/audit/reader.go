@@ -150,3 +150,12 @@ func readFile(path string, limit int64) ([]byte, error) {
 	}
 	return b[:n], err
 }
+
+// exists reports whether dir has name.
+func exists(dir, name string) (bool, error) {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -182,33 +181,6 @@ func (l *Log) checkEnd(end int64) error {
 		}
 	}
 	return nil
-}
-
-// load sets t to the edge of the first size entries, a multiple of 256, from
-// the tiles of a larger tree.
-func (t *tree) load(r *Reader, size int64) error {
-	t.bundles, t.levels = size/tileWidth, nil
-	for level := 1; level < tileLevels(size); level++ {
-		n := size >> (tileHeight * (level + 1))
-		var data []byte
-		if w := tileWidthAt(level, n, size); w > 0 {
-			stored, err := r.tile(level, n)
-			if err != nil {
-				return err
-			}
-			data = slices.Clone(stored[:w*tlog.HashSize])
-		}
-		t.levels = append(t.levels, data)
-	}
-	return nil
-}
-
-func (t *tree) clone() *tree {
-	c := &tree{bundles: t.bundles}
-	for _, l := range t.levels {
-		c.levels = append(c.levels, slices.Clone(l))
-	}
-	return c
 }
 
 // allEntries is splitBundle for what this process has in memory.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -56,6 +57,33 @@ func (t *tree) edge(part bundle) (partial []tile) {
 		}
 	}
 	return partial
+}
+
+// load sets t to the edge of the first size entries, a multiple of 256, from
+// the tiles of a larger tree.
+func (t *tree) load(r *Reader, size int64) error {
+	t.bundles, t.levels = size/tileWidth, nil
+	for level := 1; level < tileLevels(size); level++ {
+		n := size >> (tileHeight * (level + 1))
+		var data []byte
+		if w := tileWidthAt(level, n, size); w > 0 {
+			stored, err := r.tile(level, n)
+			if err != nil {
+				return err
+			}
+			data = slices.Clone(stored[:w*tlog.HashSize])
+		}
+		t.levels = append(t.levels, data)
+	}
+	return nil
+}
+
+func (t *tree) clone() *tree {
+	c := &tree{bundles: t.bundles}
+	for _, l := range t.levels {
+		c.levels = append(c.levels, slices.Clone(l))
+	}
+	return c
 }
 
 // root is the root hash of the tree with leaves on its right.
