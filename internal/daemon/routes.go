@@ -99,6 +99,12 @@ func closeIdle(r *inject.Route) {
 	}
 }
 
+// Check reports what would keep an entry from being a route.
+func Check(e *catalog.Entry) error {
+	_, err := compile(e)
+	return err
+}
+
 func compile(e *catalog.Entry) (*inject.Route, error) {
 	opts := inject.TransportOptions{Allow: e.Owner.AllowAddresses}
 	if e.Owner.CAPEM != "" {

