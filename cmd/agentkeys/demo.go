@@ -109,7 +109,7 @@ func (s *story) tell(srv *testsrv.Server, ca, key, wrong string) error {
 		},
 		func() error { return s.run("An agent, with a wallet of its own.", "", 0, "agent", "create", "coder") },
 		func() error {
-			return s.run("It may chat, for five dollars a day, once a second, for a week. Nothing else.", "", 0,
+			return s.run("It may chat, for five dollars a day, sixty times a minute, for a week. Nothing else.", "", 0,
 				"grant", "coder", "openrouter", "--path", "POST /chat/completions", "--budget", "5usd/day", "--rate", "60/min", "--expires", "7d")
 		},
 		func() error {
@@ -118,10 +118,10 @@ func (s *story) tell(srv *testsrv.Server, ca, key, wrong string) error {
 		func() error { return s.run("What that cost, by the service's own account.", "", 0, "grants") },
 		s.remember,
 		func() error {
-			return s.run("You take the grant back, while the agent still holds its placeholder.", "", 0, "revoke", "coder", "openrouter")
+			return s.run("You take the grant back.", "", 0, "revoke", "coder", "openrouter")
 		},
 		func() error {
-			return s.run("The same agent again, in the environment it had.", "", 0, "demo", "agent")
+			return s.run("The same agent again, in a shell that still has a placeholder.", "", 0, "demo", "agent")
 		},
 		func() error {
 			return s.run("Every decision was on record before anything was released.", "", 0, "audit", "tail", "-n", "16")

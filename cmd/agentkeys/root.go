@@ -138,10 +138,11 @@ func (a *app) welcome(cmd *cobra.Command, args []string) error {
 	if exists(p.Roots()) {
 		return cmd.Help()
 	}
-	fmt.Fprint(a.stdout, `Nothing is set up yet. Three commands and an agent can work without your key:
-  agentkeys up                start the background process; asks for a passphrase
-  agentkeys store openrouter  paste a key; it is encrypted before it is written
-  agentkeys demo              or watch all of it on local servers first
+	fmt.Fprint(a.stdout, `Nothing is set up yet. To lend an agent a key that it never sees:
+  agentkeys up, then agentkeys store openrouter               paste the key once
+  agentkeys agent create coder, then agentkeys grant coder openrouter
+  agentkeys run --as coder -- python agent.py                 it holds a placeholder
+Or watch all of it on local servers first: agentkeys demo
 `)
 	return nil
 }
