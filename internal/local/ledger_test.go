@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -82,10 +83,9 @@ func TestLedgerSurvives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newer := strings.Replace(string(snapshot), `"size":`, `"size":1`, 1)
 	for what, data := range map[string]string{
 		"no snapshot": "", "half a snapshot": string(snapshot[:len(snapshot)/2]), "no JSON": "hello",
-		"a snapshot of a longer log": newer, "a snapshot of a negative log": strings.Replace(string(snapshot), `"size":`, `"size":-`, 1),
+		"a snapshot of a negative log": strings.Replace(string(snapshot), `"size":`, `"size":-`, 1),
 		"an empty object": "{}",
 	} {
 		w.close()
@@ -104,6 +104,15 @@ func TestLedgerSurvives(t *testing.T) {
 	}
 	if !strings.Contains(w.log.String(), "ledger snapshot unusable") {
 		t.Error("nobody is told")
+	}
+	// A log that has lost what was counted is not begun anew.
+	w.close()
+	newer := strings.Replace(string(snapshot), `"size":`, `"size":1`, 1)
+	if err := os.WriteFile(path, []byte(newer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(w.options()); !errors.Is(err, ErrLogShort) {
+		t.Errorf("a snapshot of a longer log: %v", err)
 	}
 }
 
