@@ -3,6 +3,7 @@ package grant
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -215,4 +216,27 @@ func ParsePath(path string) (string, error) {
 		}
 	}
 	return path, nil
+}
+
+// Dead reports why a rule that names one request can never allow it under p:
+// CodePathShut or CodePathDenied; "" if it can. Rules with a * are not judged.
+func (p Policy) Dead(r Rule) Code {
+	path := "/" + strings.Join(r.segments, "/")
+	if strings.Contains(path, "*") {
+		return ""
+	}
+	var why Code
+	for _, m := range r.methods {
+		switch _, lent := firstMatch(p.Allow, Request{Method: m, Path: path}); {
+		case m == "*":
+			return ""
+		case slices.ContainsFunc(p.Shut, func(s Rule) bool { return s.shuts(m, path) }):
+			why = CodePathShut
+		case !lent:
+			why = CodePathDenied
+		default:
+			return ""
+		}
+	}
+	return why
 }

@@ -104,6 +104,14 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 	if !t.Expires.After(h.now()) {
 		return GrantInfo{}, fmt.Errorf("%w: the grant would expire before it begins", ErrTerms)
 	}
+	for _, r := range t.Rules {
+		switch e.Policy().Dead(r) {
+		case grant.CodePathShut:
+			return GrantInfo{}, fmt.Errorf("%w: %s is shut: it manages or echoes keys; only --unsafe-path opens it", ErrTerms, r)
+		case grant.CodePathDenied:
+			return GrantInfo{}, fmt.Errorf("%w: %s does not lend %s; 'agentkeys services show %s' says what it lends", ErrTerms, svc, r, svc)
+		}
+	}
 	if t.Budget != nil && !priced(e) {
 		return GrantInfo{}, fmt.Errorf("%w: %s does not report it", ErrNoCost, svc)
 	}

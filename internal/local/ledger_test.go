@@ -86,7 +86,7 @@ func TestLedgerSurvives(t *testing.T) {
 	for what, data := range map[string]string{
 		"no snapshot": "", "half a snapshot": string(snapshot[:len(snapshot)/2]), "no JSON": "hello",
 		"a snapshot of a negative log": strings.Replace(string(snapshot), `"size":`, `"size":-`, 1),
-		"an empty object": "{}",
+		"an empty object":              "{}",
 	} {
 		w.close()
 		if err := os.Remove(path); err != nil {
