@@ -57,6 +57,8 @@ type childAddrs struct{ Floor, Proxy, Control string }
 type usage struct {
 	CPU    time.Duration
 	Memory uint64 // of the heap and the stacks, in use
+	Allocs uint64
+	Bytes  uint64 // allocated, ever
 }
 
 type pool struct{ p sync.Pool }
@@ -112,7 +114,7 @@ func benchChild(arg string) {
 		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
 		var ms runtime.MemStats
 		runtime.ReadMemStats(&ms)
-		_ = json.NewEncoder(w).Encode(usage{time.Duration(ru.Utime.Nano() + ru.Stime.Nano()), ms.HeapInuse + ms.StackInuse})
+		_ = json.NewEncoder(w).Encode(usage{time.Duration(ru.Utime.Nano() + ru.Stime.Nano()), ms.HeapInuse + ms.StackInuse, ms.Mallocs, ms.TotalAlloc})
 	})
 	go func() { _ = http.Serve(control, nil) }()
 	_ = json.NewEncoder(os.Stdout).Encode(childAddrs{floor.Addr().String(), ours.Addr().String(), control.Addr().String()})
@@ -193,7 +195,7 @@ func (c *child) usage(b *testing.B, gc bool) (u usage) {
 
 // load sends n requests over each of several connections, as bytes, and reads
 // the answers as bytes: the load generator shall not be what is measured.
-func load(b *testing.B, addr, request string, conns, n int) {
+func load(b *testing.B, addr, request string, conns, n, mayFail int) {
 	b.Helper()
 	var wg sync.WaitGroup
 	for range conns {
@@ -220,7 +222,7 @@ func load(b *testing.B, addr, request string, conns, n int) {
 					_ = c.Close()
 					c = nil
 					i--
-					if failed++; failed > n/10+2 {
+					if failed++; failed > mayFail {
 						b.Error(err)
 						return
 					}
@@ -348,7 +350,7 @@ func BenchmarkProxy(b *testing.B) {
 			for _, conns := range []int{1, 16} {
 				b.Run(fmt.Sprintf("%s/%s/conns=%d", up.name, load1.name, conns), func(b *testing.B) {
 					c := startChild(b, benchUpstream(b, up.secure, up.h2))
-					n := 3000 / conns
+					n := 2400 / conns
 					if load1.name == "stream" {
 						n = max(1, n/10)
 					}
@@ -356,22 +358,33 @@ func BenchmarkProxy(b *testing.B) {
 						c.Floor: benchRequest(load1.method, load1.path, load1.body),
 						c.Proxy: benchRequest(load1.method, "/openrouter"+load1.path, load1.body),
 					}
-					cpu, wall := map[string][]float64{}, map[string][]float64{}
+					cpu, wall, allocs, bytes := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
 					round := func(addr string, keep bool) {
 						before, start := c.usage(b, false), time.Now()
-						load(b, addr, request[addr], conns, n)
+						mayFail := 0
+						if addr == c.Floor {
+							mayFail = n
+						}
+						load(b, addr, request[addr], conns, n, mayFail)
 						took := time.Since(start)
 						if after := c.usage(b, false); keep {
 							cpu[addr] = append(cpu[addr], float64(after.CPU-before.CPU)/float64(n*conns))
+							allocs[addr] = append(allocs[addr], float64(after.Allocs-before.Allocs)/float64(n*conns))
+							bytes[addr] = append(bytes[addr], float64(after.Bytes-before.Bytes)/float64(n*conns))
 							wall[addr] = append(wall[addr], float64(took)/float64(n*conns))
 						}
 					}
 					round(c.Floor, false)
 					round(c.Proxy, false)
-					for range max(7, b.N) {
+					for range max(11, b.N) {
 						round(c.Floor, true)
 						round(c.Proxy, true)
 					}
+					b.ReportMetric(0, "ns/op")
+					b.ReportMetric(median(allocs[c.Floor]), "floor-allocs")
+					b.ReportMetric(median(allocs[c.Proxy]), "proxy-allocs")
+					b.ReportMetric(median(bytes[c.Floor]), "floor-B")
+					b.ReportMetric(median(bytes[c.Proxy]), "proxy-B")
 					b.ReportMetric(median(cpu[c.Floor])/1e3, "floor-cpu-µs")
 					b.ReportMetric(median(cpu[c.Proxy])/1e3, "proxy-cpu-µs")
 					b.ReportMetric(median(cpu[c.Proxy])/median(cpu[c.Floor]), "cpu-ratio")

@@ -10,10 +10,12 @@ import (
 
 // The sizes of the buffers through which bodies pass. A stream of events gets
 // a small one, so that many can be open; it is exchanged for a large one if
-// that fills up. The large one has room for the longest form and more.
+// that fills up, and back after as many small reads. The large one has room for
+// the longest form and more.
 const (
 	smallBuffer = 4 << 10
 	bigBuffer   = 32 << 10
+	smallReads  = 8
 )
 
 var (
@@ -86,7 +88,7 @@ func (s *sink) flusher() func() error {
 func (s *sink) pass(body io.Reader, x *redactor, t tap, size int) (found int, err error) {
 	buf := getBuffer(size)
 	defer func() { putBuffer(buf) }()
-	held, idle := 0, 0
+	held, idle, few := 0, 0, 0
 	for {
 		n, rerr := body.Read(buf[held:])
 		if n == 0 && rerr == nil {
@@ -118,11 +120,23 @@ func (s *sink) pass(body io.Reader, x *redactor, t tap, size int) (found int, er
 		if rerr != nil {
 			return found, rerr
 		}
-		if len(buf) == smallBuffer && (n == smallBuffer || held > smallBuffer/2) {
-			big := getBuffer(bigBuffer)
-			copy(big, buf[:held])
-			putBuffer(buf)
-			buf = big
+		switch {
+		case len(buf) == smallBuffer && (n == smallBuffer || held > smallBuffer/2):
+			buf, few = swapBuffer(buf, held, bigBuffer), 0
+		case n > smallBuffer/2:
+			few = 0
+		case len(buf) == bigBuffer && s.flush != nil:
+			if few++; few >= smallReads {
+				buf = swapBuffer(buf, held, smallBuffer)
+			}
 		}
 	}
+}
+
+// swapBuffer exchanges a buffer, of which held bytes are in use, for another.
+func swapBuffer(buf []byte, held, size int) []byte {
+	other := getBuffer(size)
+	copy(other, buf[:held])
+	putBuffer(buf)
+	return other
 }

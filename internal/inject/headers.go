@@ -81,7 +81,7 @@ const maxPresented = 16
 // shares in's values, and what may be a placeholder. c is nil where there is
 // no route.
 func (c *compiled) sift(in http.Header, presented []string) (http.Header, []string) {
-	out := make(http.Header, len(in)+4)
+	out := make(http.Header, len(in)) // as many are dropped as are added
 	for name, values := range in {
 		switch c.kindOf(name) {
 		case keep:

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -400,6 +401,37 @@ func TestLongestSecret(t *testing.T) {
 	want := strings.ReplaceAll(strings.ReplaceAll(text, b.String(), stars(b.String())), long, stars(long))
 	if _, body := get(t, serve(t, be, Options{}), "/openrouter/a"); body != want {
 		t.Errorf("%d bytes of %d, %.100q", len(body), len(want), body)
+	}
+}
+
+// reads is a body of reads of given sizes, and the room that each was offered.
+type reads struct{ sizes, rooms []int }
+
+func (r *reads) Read(p []byte) (int, error) {
+	r.rooms = append(r.rooms, len(p))
+	if len(r.sizes) == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(p), r.sizes[0])
+	for i := range n {
+		p[i] = 'x'
+	}
+	r.sizes = r.sizes[1:]
+	return n, nil
+}
+
+// A stream holds a large buffer only while it needs one.
+func TestBufferSizes(t *testing.T) {
+	r := &reads{sizes: append([]int{100, 5000, 5000, 20000}, slices.Repeat([]int{100}, 12)...)}
+	w := httptest.NewRecorder()
+	s := sink{w: w, conn: noDeadlines{}, flush: func() error { return nil }}
+	if _, err := s.pass(r, newRedactor([]byte(canary)), nil, 0); err != nil {
+		t.Error(err)
+	}
+	want := append([]int{smallBuffer, smallBuffer}, slices.Repeat([]int{bigBuffer}, 2+smallReads)...)
+	want = append(want, slices.Repeat([]int{smallBuffer}, 12-smallReads+1)...)
+	if !slices.Equal(r.rooms, want) || w.Body.Len() != 100+smallBuffer+25000+1200 {
+		t.Errorf("%v, %d bytes", r.rooms, w.Body.Len())
 	}
 }
 
