@@ -1,4 +1,4 @@
-package lend
+package lend_test
 
 import (
 	"bufio"
