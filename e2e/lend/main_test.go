@@ -51,6 +51,9 @@ func cleanHome(t *testing.T, h *rig.Home, s *canary.Search) {
 	}
 	for _, name := range []string{"environ", "cmdline"} {
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", h.PID(), name))
+		if os.IsPermission(err) && os.Getuid() != 0 {
+			continue // as it should be
+		}
 		if err != nil || len(data) == 0 {
 			t.Errorf("%s of the daemon: %d bytes, %v", name, len(data), err)
 		}

@@ -167,8 +167,13 @@ func At(t testing.TB, dir string) *Home {
 	}
 	t.Cleanup(func() {
 		h.Kill()
+		log, _ := os.ReadFile(h.Paths.DaemonLog())
+		for _, bad := range []string{"DATA RACE", "panic: ", "fatal error: "} {
+			if bytes.Contains(log, []byte(bad)) {
+				t.Errorf("the daemon's log has %q", bad)
+			}
+		}
 		if t.Failed() {
-			log, _ := os.ReadFile(h.Paths.DaemonLog())
 			t.Logf("the end of the daemon's log:\n%s", log[max(0, len(log)-8192):])
 		}
 	})
