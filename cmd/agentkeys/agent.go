@@ -296,7 +296,7 @@ func (a *app) grantsCmd() *cobra.Command {
 
 func (a *app) revokeCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke AGENT SERVICE", Short: "Take a grant back; the next request is refused", Args: cobra.ExactArgs(2),
+		Use: "revoke AGENT SERVICE", Short: "Take a grant back: what is under way is cut, the next request refused", Args: cobra.ExactArgs(2),
 		Example:           "  agentkeys revoke coder openrouter",
 		ValidArgsFunction: a.completeAgentService,
 		RunE: func(cmd *cobra.Command, args []string) error {

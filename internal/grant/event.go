@@ -44,7 +44,7 @@ type Event struct {
 	Status   int    `json:"status,omitempty"`
 	Hold     Money  `json:"hold_nusd,omitempty"` // reserved by a use
 	Cost     Money  `json:"cost_nusd,omitempty"` // charged by a settlement
-	Estimate bool   `json:"estimate,omitempty"`  // Cost is the hold: the answer did not say
+	Estimate bool   `json:"estimate,omitempty"`  // the answer did not say what it cost
 	Repeated int64  `json:"repeated,omitempty"`  // like denials since the last entry, not written
 	Revision uint64 `json:"revision,omitempty"`
 	Epoch    uint32 `json:"epoch,omitempty"`
