@@ -168,8 +168,13 @@ func (d *traced) ready() bool {
 	}
 }
 
-// end kills the daemon, and strace ends with it.
+// end kills the daemon, and strace ends with it. It may be called again.
 func (d *traced) end() {
+	select {
+	case <-d.over:
+		return // the number may be somebody else's by now
+	default:
+	}
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", d.cmd.Process.Pid, d.cmd.Process.Pid))
 	for _, text := range strings.Fields(string(children)) {
 		if pid, err := strconv.Atoi(text); err == nil {
