@@ -57,7 +57,10 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (i
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		// A process that dies takes those along that it had not come to; whether
+		// it had made a change, nobody can tell.
+		dying := method == http.MethodGet && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF))
+		if dying || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 			return nil, ErrDown
 		}
 		if ctx.Err() != nil {
