@@ -70,11 +70,7 @@ func (r *Runs) Len() int {
 func (r *Runs) Of(pid int) (a agentkeys.Agent, itself, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := len(r.runs)
-	maps.DeleteFunc(r.runs, func(pid int, at run) bool { return Started(pid) != at.Start })
-	if len(r.runs) != before {
-		r.save()
-	}
+	r.prune()
 	if at, is := r.runs[pid]; is {
 		return at.Agent, true, true
 	}
@@ -84,6 +80,25 @@ func (r *Runs) Of(pid int) (a agentkeys.Agent, itself, ok bool) {
 		}
 	}
 	return agentkeys.Agent{}, false, false
+}
+
+// Close removes the file if nothing runs.
+func (r *Runs) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.prune()
+	if len(r.runs) == 0 {
+		_ = os.Remove(r.path)
+	}
+}
+
+// prune forgets runs that are gone; mu is held.
+func (r *Runs) prune() {
+	before := len(r.runs)
+	maps.DeleteFunc(r.runs, func(pid int, at run) bool { return Started(pid) != at.Start })
+	if len(r.runs) != before {
+		r.save()
+	}
 }
 
 // save is best effort: see OpenRuns.

@@ -292,6 +292,7 @@ func (h *Host) openVault() error {
 
 func (h *Host) listen() error {
 	h.runs = daemon.OpenRuns(h.paths.Runs())
+	h.onClose(func(context.Context) error { h.runs.Close(); return nil })
 	h.daemon = daemon.New(daemon.Options{
 		Directory: directory{h.broker}, Decider: h.decider, Vault: h.vault, Routes: h.routes, Runs: h.runs,
 		SocketDir: h.paths.AgentSockets(), Idle: h.opts.Idle, Log: h.log, Now: h.now,
