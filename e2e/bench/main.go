@@ -39,7 +39,10 @@ func main() {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring %s …\n", p.name)
-		check(p.run())
+		if err := p.run(); err != nil {
+			b.print() // what there is
+			check(err)
+		}
 	}
 	b.print()
 }

@@ -75,6 +75,8 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		_ = rc.Flush()
 		time.Sleep(5 * time.Millisecond)
 	}
+	// An answer that hid its cost would be charged a part of the budget.
+	fmt.Fprint(w, "data: {\"usage\":{\"cost\":0.0001}}\n\n")
 }
 
 // part is a child process and its address.
