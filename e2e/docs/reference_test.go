@@ -245,10 +245,11 @@ func TestFiles(t *testing.T) {
 		"export AGENTKEYS_HOME=" + home, "agentkeys up",
 		"agentkeys services add mine.yaml", "agentkeys services set openai --price 'gpt*=1/2'",
 		"echo 0123456789abcdef | agentkeys store openai --stdin --any-form --no-verify",
-		"agentkeys agent create coder", "agentkeys grant coder openai", "agentkeys env --as coder", "agentkeys run --as coder -- true",
+		"agentkeys agent create coder", "agentkeys grant coder openai", "agentkeys env --as coder",
 		// More than a bundle of entries.
 		"for i in $(seq 150); do agentkeys show openai --json > /dev/null; agentkeys show openai > /dev/null; done",
 		"agentkeys rotate", "agentkeys audit checkpoint", "agentkeys audit verify", "agentkeys down", "agentkeys up",
+		"agentkeys run --as coder -- true", // its file goes with the process
 	} {
 		if out, code, err := s.run(c); err != nil || code != 0 {
 			t.Fatalf("%s: exit code %d, %v\n%s", c, code, err, out)
