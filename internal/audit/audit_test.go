@@ -363,7 +363,7 @@ func TestConcurrently(t *testing.T) {
 	dir, o := memDir(t), options(t)
 	o.CheckpointEvery = time.Millisecond
 	l := mustOpen(t, dir, o)
-	const writers, each = 16, 120
+	const writers, each = 16, 80
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg, readers sync.WaitGroup
 	for w := range writers {

@@ -133,6 +133,49 @@ func TestBacklogIsBounded(t *testing.T) {
 	}
 }
 
+// A segment stays until full tiles hold all of it, however many there are.
+func TestSegmentsStay(t *testing.T) {
+	dir, o := memDir(t), testOptions(t)
+	o.JournalSize = 16 << 10
+	l, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.pub.Lock() // let segments gather
+	const n = 256 + 200
+	for i := range n {
+		if err := l.Record(context.Background(), modelEvent(i, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.journal.mu.Lock()
+	before := len(l.journal.segments)
+	l.journal.mu.Unlock()
+	l.pub.Unlock()
+	if _, err := l.publish(false); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(memDir(t), "crashed")
+	l.pub.Lock()
+	l.journal.mu.Lock()
+	after := len(l.journal.segments)
+	copyLog(t, dir, to)
+	l.journal.mu.Unlock()
+	l.pub.Unlock()
+	if before < 3 || after >= before || after < 2 {
+		t.Fatalf("%d segments, then %d: the test wants some to go and some to stay", before, after)
+	}
+	c, err := Open(to, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.Size() != n {
+		t.Errorf("%d entries, want %d", c.Size(), n)
+	}
+}
+
 // To open a log takes its right edge and its journal, not all it holds.
 func TestOpenReadsTheEdge(t *testing.T) {
 	dir, o := memDir(t), testOptions(t)

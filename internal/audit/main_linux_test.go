@@ -13,7 +13,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	// The model is slow. For a campaign: -rapid.checks=100000.
-	for name, v := range map[string]string{"rapid.checks": "30", "rapid.steps": "20"} {
+	for name, v := range map[string]string{"rapid.checks": "20", "rapid.steps": "20"} {
 		if err := flag.Set(name, v); err != nil {
 			panic(err)
 		}
