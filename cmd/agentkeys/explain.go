@@ -5,7 +5,7 @@ import (
 	"syscall"
 
 	"github.com/litentry/agentkeys/internal/audit"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/keychain"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/signer"
@@ -31,7 +31,7 @@ var causes = []struct {
 	{keychain.ErrUnavailable, exitLocked, "no-keychain", "start your desktop session's keychain, or give --passphrase-file FILE at the first start"},
 	{audit.ErrCorrupt, exitCorrupt, "corrupt", "run 'agentkeys audit verify' to see what is wrong; restore the log from a backup"},
 	{local.ErrLogShort, exitCorrupt, "corrupt", "restore the log from a backup; to go on without what is gone, and with budgets counted from zero, remove ledger.json beside it"},
-	{broker.ErrCorrupt, exitCorrupt, "corrupt", "restore the file it names from a backup, or remove it: what it granted is then gone"},
+	{book.ErrCorrupt, exitCorrupt, "corrupt", "restore the file it names from a backup, or remove it: what it granted is then gone"},
 	{local.ErrConfig, exitCorrupt, "config", "mend or remove the file it names"},
 	{local.ErrPort, exitConflict, "port", "end the program that has the port, or choose another with --port; agents that run must be started anew then"},
 }

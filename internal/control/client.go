@@ -17,7 +17,7 @@ import (
 	"syscall"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -178,12 +178,12 @@ func (c *Client) Reveal(ctx context.Context, s agentkeys.Service) (secret.Value,
 }
 
 // Agents lists the agents.
-func (c *Client) Agents(ctx context.Context) (out []broker.Agent, err error) {
+func (c *Client) Agents(ctx context.Context) (out []book.Agent, err error) {
 	return out, c.call(ctx, "GET", "/v1/agents", nil, &out)
 }
 
 // CreateAgent adds an agent.
-func (c *Client) CreateAgent(ctx context.Context, a agentkeys.Agent) (out broker.Agent, err error) {
+func (c *Client) CreateAgent(ctx context.Context, a agentkeys.Agent) (out book.Agent, err error) {
 	return out, c.call(ctx, "POST", "/v1/agents", AgentRequest{a}, &out)
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/audit"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -78,11 +78,11 @@ var outcomes = []struct {
 	{local.ErrTerms, CodeRequest, http.StatusUnprocessableEntity, "choose others; 'agentkeys grant --help' has examples"},
 	{local.ErrRotating, CodeConflict, http.StatusConflict, "wait for it to end"},
 	{local.ErrConfig, CodeCorrupt, http.StatusInternalServerError, "mend or remove the file it names"},
-	{broker.ErrAgentExists, CodeExists, http.StatusConflict, "choose another label, or go on with the agent there is"},
-	{broker.ErrUnknownAgent, CodeNotFound, http.StatusNotFound, "list the agents with 'agentkeys agent list', or create it with 'agentkeys agent create LABEL'"},
-	{broker.ErrUnknownToken, CodeNotFound, http.StatusNotFound, "start a new session"},
-	{broker.ErrUnknownGrant, CodeNotFound, http.StatusNotFound, "list the grants with 'agentkeys grants'"},
-	{broker.ErrCorrupt, CodeCorrupt, http.StatusInternalServerError, "run 'agentkeys doctor'"},
+	{book.ErrAgentExists, CodeExists, http.StatusConflict, "choose another label, or go on with the agent there is"},
+	{book.ErrUnknownAgent, CodeNotFound, http.StatusNotFound, "list the agents with 'agentkeys agent list', or create it with 'agentkeys agent create LABEL'"},
+	{book.ErrUnknownToken, CodeNotFound, http.StatusNotFound, "start a new session"},
+	{book.ErrUnknownGrant, CodeNotFound, http.StatusNotFound, "list the grants with 'agentkeys grants'"},
+	{book.ErrCorrupt, CodeCorrupt, http.StatusInternalServerError, "run 'agentkeys doctor'"},
 	{vault.ErrNotFound, CodeNotFound, http.StatusNotFound, "store it first with 'agentkeys store SERVICE'"},
 	{vault.ErrMissing, CodeCorrupt, http.StatusInternalServerError, "somebody removed it from the store: restore a backup, or store the key anew"},
 	{vault.ErrRollback, CodeCorrupt, http.StatusInternalServerError, "an older copy of the credential was put back: restore the newest backup, or store the key anew"},

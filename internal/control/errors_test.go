@@ -12,7 +12,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/audit"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -56,11 +56,11 @@ func TestDescribe(t *testing.T) {
 		{local.ErrTerms, "malformed", 422, "grant --help"},
 		{local.ErrRotating, "conflict", 409, "wait"},
 		{local.ErrConfig, "corrupt", 500, "the file it names"},
-		{broker.ErrAgentExists, "exists", 409, "another label"},
-		{broker.ErrUnknownAgent, "not-found", 404, "agent create"},
-		{broker.ErrUnknownGrant, "not-found", 404, "agentkeys grants"},
-		{broker.ErrUnknownToken, "not-found", 404, "new session"},
-		{broker.ErrCorrupt, "corrupt", 500, "doctor"},
+		{book.ErrAgentExists, "exists", 409, "another label"},
+		{book.ErrUnknownAgent, "not-found", 404, "agent create"},
+		{book.ErrUnknownGrant, "not-found", 404, "agentkeys grants"},
+		{book.ErrUnknownToken, "not-found", 404, "new session"},
+		{book.ErrCorrupt, "corrupt", 500, "doctor"},
 		{vault.ErrNotFound, "not-found", 404, "agentkeys store"},
 		{vault.ErrMissing, "corrupt", 500, "backup"},
 		{vault.ErrRollback, "corrupt", 500, "newest backup"},

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -135,7 +135,7 @@ func (s *Server) putGrant(r *http.Request) (any, error) {
 	if err := decode(r, &req); err != nil {
 		return nil, err
 	}
-	return s.host.Grant(r.Context(), a, svc, broker.Terms(req))
+	return s.host.Grant(r.Context(), a, svc, book.Terms(req))
 }
 
 func (s *Server) removeGrant(r *http.Request) (any, error) {

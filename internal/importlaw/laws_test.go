@@ -22,23 +22,23 @@ var bans = []ban{
 		why: "the core has no I/O: what it needs is an argument",
 	},
 	{
-		who: []string{"internal/broker", "internal/audit"}, deep: true,
+		who: []string{"internal/book", "internal/audit"}, deep: true,
 		not: []string{"internal/envelope", "internal/vault", "internal/signer", "internal/dirblob"},
 		why: "who keeps grants or the log cannot decrypt: on a server they are another machine than the keys",
 	},
 	{
 		who: []string{"internal/inject"}, deep: true,
-		not: []string{"internal/vault", "catalog", "internal/daemon", "internal/signer", "internal/broker"},
+		not: []string{"internal/vault", "catalog", "internal/daemon", "internal/signer", "internal/book"},
 		why: "the proxy is what a hostile upstream or agent reaches first: it gets one credential at a time, from its Backend",
 	},
 	{
 		who: []string{"internal/vault"}, deep: true,
-		not: []string{"internal/broker", "internal/signer", "internal/audit", "internal/durable"},
+		not: []string{"internal/book", "internal/signer", "internal/audit", "internal/durable"},
 		why: "the vault seals over any store and any keeper of keys: it knows contracts, not who implements them",
 	},
 	{
 		who: []string{"internal/signer"}, deep: true,
-		not: []string{"internal/vault", "internal/dirblob", "internal/broker", "net/http"},
+		not: []string{"internal/vault", "internal/dirblob", "internal/book", "net/http"},
 		why: "the signer has the roots, and so must have no way to a stored credential",
 	},
 	{
@@ -48,7 +48,7 @@ var bans = []ban{
 	},
 	{
 		who: []string{"catalog"}, deep: true,
-		not: []string{"net/http", "internal/vault", "internal/broker", "internal/inject", "internal/secret"},
+		not: []string{"net/http", "internal/vault", "internal/book", "internal/inject", "internal/secret"},
 		why: "the catalogue says what is so; it does nothing",
 	},
 }

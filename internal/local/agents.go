@@ -10,7 +10,7 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -27,12 +27,12 @@ var ErrTerms = errors.New("impossible terms")
 
 // CreateAgent adds an agent with a wallet derived for its label and opens its
 // socket.
-func (h *Host) CreateAgent(ctx context.Context, label agentkeys.Agent) (broker.Agent, error) {
+func (h *Host) CreateAgent(ctx context.Context, label agentkeys.Agent) (book.Agent, error) {
 	wallet, err := h.signer.Wallet(h.signer.Account(), signer.AgentPath(label))
 	if err != nil {
-		return broker.Agent{}, err
+		return book.Agent{}, err
 	}
-	a, err := h.broker.CreateAgent(ctx, label, wallet, h.now())
+	a, err := h.book.CreateAgent(ctx, label, wallet, h.now())
 	if err != nil {
 		return a, err
 	}
@@ -44,13 +44,13 @@ func (h *Host) CreateAgent(ctx context.Context, label agentkeys.Agent) (broker.A
 // repeated after a failure. An agent made later under the same label has the
 // same wallet.
 func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
-	a, ok := h.broker.Agent(label)
+	a, ok := h.book.Agent(label)
 	if !ok {
-		return fmt.Errorf("%w: %s", broker.ErrUnknownAgent, label)
+		return fmt.Errorf("%w: %s", book.ErrUnknownAgent, label)
 	}
 	// As in Revoke, what stops the agent waits for nothing.
-	for _, g := range h.broker.GrantsOf(label) {
-		if _, err := h.broker.RemoveGrant(ctx, label, g.Svc, h.now()); err != nil && !errors.Is(err, broker.ErrUnknownGrant) {
+	for _, g := range h.book.GrantsOf(label) {
+		if _, err := h.book.RemoveGrant(ctx, label, g.Svc, h.now()); err != nil && !errors.Is(err, book.ErrUnknownGrant) {
 			return err
 		}
 		h.daemon.Revoked(g.Wallet, g.Svc)
@@ -68,8 +68,8 @@ func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
 			return err
 		}
 	}
-	gone, err := h.broker.RemoveAgent(ctx, label, h.now())
-	if _, still := h.broker.Agent(label); !still {
+	gone, err := h.book.RemoveAgent(ctx, label, h.now())
+	if _, still := h.book.Agent(label); !still {
 		h.daemon.CloseAgent(label)
 	}
 	for _, g := range gone { // dead ones, whose files could not be removed before
@@ -79,7 +79,7 @@ func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
 }
 
 // Agents returns every agent.
-func (h *Host) Agents() []broker.Agent { return h.broker.Agents() }
+func (h *Host) Agents() []book.Agent { return h.book.Agents() }
 
 // GrantInfo is a grant with what has been used of it.
 type GrantInfo struct {
@@ -90,16 +90,16 @@ type GrantInfo struct {
 
 // Grant lends svc to an agent on terms, in place of an earlier grant: it seals
 // a copy of the credential into the agent's own prefix first.
-func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, t broker.Terms) (GrantInfo, error) {
+func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, t book.Terms) (GrantInfo, error) {
 	h.change.Lock()
 	defer h.change.Unlock()
 	e, err := h.cat.entry(svc)
 	if err != nil {
 		return GrantInfo{}, err
 	}
-	a, ok := h.broker.Agent(label)
+	a, ok := h.book.Agent(label)
 	if !ok {
-		return GrantInfo{}, fmt.Errorf("%w: %s", broker.ErrUnknownAgent, label)
+		return GrantInfo{}, fmt.Errorf("%w: %s", book.ErrUnknownAgent, label)
 	}
 	if !t.Expires.After(h.now()) {
 		return GrantInfo{}, fmt.Errorf("%w: the grant would expire before it begins", ErrTerms)
@@ -118,8 +118,8 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 	if err := h.sealCopy(ctx, a, svc); err != nil {
 		return GrantInfo{}, err
 	}
-	old := h.broker.Grant(label, svc)
-	g, err := h.broker.PutGrant(ctx, label, svc, t, h.now())
+	old := h.book.Grant(label, svc)
+	g, err := h.book.PutGrant(ctx, label, svc, t, h.now())
 	if err != nil {
 		return GrantInfo{}, err
 	}
@@ -150,7 +150,7 @@ func priced(e *catalog.Entry) bool {
 func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service) error {
 	// The grant goes before the lock is waited for: what holds it must not
 	// delay a revocation.
-	g, err := h.broker.RemoveGrant(ctx, label, svc, h.now())
+	g, err := h.book.RemoveGrant(ctx, label, svc, h.now())
 	if g != nil {
 		h.daemon.Revoked(g.Wallet, svc)
 	}
@@ -165,7 +165,7 @@ func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.
 // Grants returns every grant with its usage.
 func (h *Host) Grants() []GrantInfo {
 	out := []GrantInfo{}
-	for _, g := range h.broker.Grants() {
+	for _, g := range h.book.Grants() {
 		out = append(out, h.grantInfo(g))
 	}
 	return out
@@ -177,7 +177,7 @@ func (h *Host) grantInfo(g *grant.Grant) GrantInfo {
 }
 
 // sealCopy seals the master's credential once more into the agent's prefix.
-func (h *Host) sealCopy(ctx context.Context, a broker.Agent, svc agentkeys.Service) error {
+func (h *Host) sealCopy(ctx context.Context, a book.Agent, svc agentkeys.Service) error {
 	e := grant.Event{Time: h.now(), Op: "credential.lend", Actor: h.master, Agent: a.Label, Subject: a.Wallet.String()}
 	read, err := h.decider.Own(ctx, grant.ActLend, h.master, svc, e)
 	if err != nil {
@@ -231,7 +231,7 @@ func lentTo(grants []*grant.Grant) string {
 // is gone already is as good. h.change is held.
 func (h *Host) removeCopy(ctx context.Context, g *grant.Grant) error {
 	h.ledger.Drop(g.ID)
-	if h.broker.Grant(g.Agent, g.Svc) != nil {
+	if h.book.Grant(g.Agent, g.Svc) != nil {
 		return nil
 	}
 	return h.deleteCopy(ctx, grant.Event{Agent: g.Agent, Subject: g.Wallet.String(), Grant: g.ID}, g.Wallet, g.Svc)
@@ -270,7 +270,7 @@ func (h *Host) StartSession(ctx context.Context, label agentkeys.Agent, ttl time
 	now := h.now()
 	s := Session{Expires: now.Add(ttl)}
 	var err error
-	s.Token, err = h.broker.IssueToken(ctx, label, now, s.Expires)
+	s.Token, err = h.book.IssueToken(ctx, label, now, s.Expires)
 	return s, err
 }
 
@@ -279,17 +279,17 @@ func (h *Host) Runs() *daemon.Runs { return h.runs }
 
 // SessionAgent returns whose session a token is.
 func (h *Host) SessionAgent(token string) (agentkeys.Agent, bool) {
-	a, ok := h.broker.AgentByToken(broker.TokenMark+token, h.now())
+	a, ok := h.book.AgentByToken(book.TokenMark+token, h.now())
 	return a.Label, ok
 }
 
 // RenewSession prolongs a token by SessionTTL from now.
 func (h *Host) RenewSession(token string) error {
 	now := h.now()
-	return h.broker.RenewToken(token, now, now.Add(SessionTTL))
+	return h.book.RenewToken(token, now, now.Add(SessionTTL))
 }
 
 // EndSession ends a token.
 func (h *Host) EndSession(ctx context.Context, token string) error {
-	return h.broker.EndToken(ctx, token, h.now())
+	return h.book.EndToken(ctx, token, h.now())
 }

@@ -85,8 +85,8 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 	if res.Revision, err = h.vault.Store(ctx, p, rec); err != nil {
 		return res, err
 	}
-	for _, g := range h.broker.GrantsFor(svc) {
-		a, ok := h.broker.Agent(g.Agent)
+	for _, g := range h.book.GrantsFor(svc) {
+		a, ok := h.book.Agent(g.Agent)
 		if !ok {
 			continue
 		}
@@ -124,7 +124,7 @@ func (h *Host) Credentials(ctx context.Context) ([]CredentialInfo, error) {
 		if e, err := h.cat.entry(i.Service); err == nil {
 			c.Name = e.Name
 		}
-		for _, g := range h.broker.GrantsFor(i.Service) {
+		for _, g := range h.book.GrantsFor(i.Service) {
 			c.Agents = append(c.Agents, g.Agent)
 		}
 		out = append(out, c)
@@ -160,7 +160,7 @@ func (h *Host) Credential(ctx context.Context, svc agentkeys.Service) (Credentia
 	if e, err := h.cat.entry(svc); err == nil {
 		d.Name = e.Name
 	}
-	for _, g := range h.broker.GrantsFor(svc) {
+	for _, g := range h.book.GrantsFor(svc) {
 		d.Agents = append(d.Agents, g.Agent)
 		d.Grants = append(d.Grants, h.grantInfo(g))
 	}
@@ -185,7 +185,7 @@ func (h *Host) read(ctx context.Context, a grant.Action, op string, svc agentkey
 // Remove deletes a credential. One that is lent is ErrGranted unless force,
 // which revokes its grants first.
 func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) error {
-	grants := h.broker.GrantsFor(svc)
+	grants := h.book.GrantsFor(svc)
 	if len(grants) > 0 && !force {
 		return fmt.Errorf("%w: %s", ErrGranted, lentTo(grants))
 	}

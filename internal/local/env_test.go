@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/catalog"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/secret"
 )
 
@@ -25,10 +25,10 @@ func TestEnv(t *testing.T) {
 	}
 	a := w.agent("coder")
 	w.agent("other")
-	w.lend("coder", "openrouter", broker.Terms{})
-	w.lend("coder", "anthropic", broker.Terms{})
-	w.lend("coder", "groq", broker.Terms{Expires: now.Add(time.Second)})
-	w.lend("other", "openrouter", broker.Terms{})
+	w.lend("coder", "openrouter", book.Terms{})
+	w.lend("coder", "anthropic", book.Terms{})
+	w.lend("coder", "groq", book.Terms{Expires: now.Add(time.Second)})
+	w.lend("other", "openrouter", book.Terms{})
 	now = now.Add(2 * time.Second)
 
 	s, err := w.StartSession(t.Context(), a.Label, time.Minute)
@@ -56,10 +56,10 @@ func TestEnv(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"OPENROUTER_API_KEY", "ANTHROPIC_API_KEY"} {
-		if !strings.HasSuffix(set[name], broker.TokenMark+s.Token) || catalog.LooksLikeKey(set[name]) {
+		if !strings.HasSuffix(set[name], book.TokenMark+s.Token) || catalog.LooksLikeKey(set[name]) {
 			t.Errorf("%s=%q", name, set[name])
 		}
-		if c, ok := (directory{w.broker}).CallerByToken(set[name], now); !ok || c.Agent != a.Label || c.Wallet != a.Wallet {
+		if c, ok := (directory{w.book}).CallerByToken(set[name], now); !ok || c.Agent != a.Label || c.Wallet != a.Wallet {
 			t.Errorf("%s speaks for %+v", name, c)
 		}
 	}

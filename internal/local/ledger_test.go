@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/internal/audit"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/grant"
 )
 
@@ -55,7 +55,7 @@ func lentWorld(t *testing.T) (*world, *grant.Grant) {
 	w := newWorld(t)
 	w.store("openrouter", routerKey(1))
 	w.agent("coder")
-	g := w.lend("coder", "openrouter", broker.Terms{
+	g := w.lend("coder", "openrouter", book.Terms{
 		Requests: &grant.Requests{Limit: 100, Per: grant.Total}, Budget: &grant.Budget{Limit: 100 * grant.USD, Per: grant.Total},
 	})
 	return w, g
@@ -151,7 +151,7 @@ func TestLedgerAfterKill(t *testing.T) {
 func TestLedgerForgets(t *testing.T) {
 	w, g := lentWorld(t)
 	w.settle(w.use(g, "a"), grant.USD)
-	next := w.lend("coder", "openrouter", broker.Terms{Requests: &grant.Requests{Limit: 5, Per: grant.Total}})
+	next := w.lend("coder", "openrouter", book.Terms{Requests: &grant.Requests{Limit: 5, Per: grant.Total}})
 	if got := w.usage(next); got != (grant.Usage{}) {
 		t.Errorf("a grant in the place of another: %+v", got)
 	}

@@ -20,7 +20,7 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/audit"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/dirblob"
 	"github.com/litentry/agentkeys/internal/durable"
@@ -68,7 +68,7 @@ type Host struct {
 	logKey  *audit.Key
 	ledger  *grant.Ledger
 	decider *grant.Decider
-	broker  *broker.Broker
+	book    *book.Book
 	vault   *vault.Vault
 	cat     *services
 	routes  *daemon.Routes
@@ -104,7 +104,7 @@ func Open(o Options) (_ *Host, err error) {
 	}
 	h.ledger = grant.NewLedger()
 	h.decider = grant.NewDecider(h.ledger, h.audit)
-	if h.broker, err = broker.Open(h.paths.Broker(), h.master, changes{h.audit, h}); err != nil {
+	if h.book, err = book.Open(h.paths.Broker(), h.master, changes{h.audit, h}); err != nil {
 		return nil, err
 	}
 	left, err := h.openLedger()
@@ -213,7 +213,7 @@ func (h *Host) openLedger() (unfinished, error) {
 	}
 	h.ledger.Restore(snap.Accounts)
 	grants := map[string]*grant.Grant{}
-	for _, g := range h.broker.Grants() {
+	for _, g := range h.book.Grants() {
 		grants[g.ID] = g
 	}
 	left := unfinished{}
@@ -237,7 +237,7 @@ func (h *Host) saveLedger() error {
 	snap := ledgerFile{Size: h.audit.Size()}
 	all := h.ledger.Snapshot()
 	snap.Accounts = make(map[string]grant.Account, len(all))
-	for _, g := range h.broker.Grants() {
+	for _, g := range h.book.Grants() {
 		if a, ok := all[g.ID]; ok {
 			snap.Accounts[g.ID] = a
 		}
@@ -294,7 +294,7 @@ func (h *Host) listen() error {
 	h.runs = daemon.OpenRuns(h.paths.Runs())
 	h.onClose(func(context.Context) error { h.runs.Close(); return nil })
 	h.daemon = daemon.New(daemon.Options{
-		Directory: directory{h.broker}, Decider: h.decider, Vault: h.vault, Routes: h.routes, Runs: h.runs,
+		Directory: directory{h.book}, Decider: h.decider, Vault: h.vault, Routes: h.routes, Runs: h.runs,
 		SocketDir: h.paths.AgentSockets(), Idle: h.opts.Idle, Log: h.log, Now: h.now,
 	})
 	h.onClose(h.daemon.Close)
@@ -314,7 +314,7 @@ func (h *Host) listen() error {
 	if err := durable.WriteFile(h.paths.Port(), []byte(strconv.Itoa(port)+"\n")); err != nil {
 		return err
 	}
-	for _, a := range h.broker.Agents() {
+	for _, a := range h.book.Agents() {
 		h.listenAgent(a)
 	}
 	return nil
@@ -339,7 +339,7 @@ func (h *Host) port() (port int, remembered bool, err error) {
 	return port, true, nil
 }
 
-func (h *Host) listenAgent(a broker.Agent) {
+func (h *Host) listenAgent(a book.Agent) {
 	if err := h.daemon.ListenAgent(inject.Caller{Agent: a.Label, Wallet: a.Wallet}); err != nil {
 		h.log.Warn("agent has no socket, only loopback", "agent", a.Label.String(), "err", err)
 	}
@@ -379,7 +379,7 @@ func (c changes) Record(ctx context.Context, e grant.Event) error {
 }
 
 // directory is the broker as the daemon asks it.
-type directory struct{ *broker.Broker }
+type directory struct{ *book.Book }
 
 // CallerByToken implements daemon.Directory.
 func (d directory) CallerByToken(presented string, now time.Time) (inject.Caller, bool) {

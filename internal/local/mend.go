@@ -42,7 +42,7 @@ func (h *Host) mend(ctx context.Context, u unfinished) {
 		s agentkeys.Service
 	}
 	lent := map[place]bool{}
-	for _, g := range h.broker.Grants() {
+	for _, g := range h.book.Grants() {
 		lent[place{g.Wallet, g.Svc}] = true
 	}
 	dirs, err := os.ReadDir(filepath.Join(h.paths.Store(), "bots"))
@@ -68,8 +68,8 @@ func (h *Host) mend(ctx context.Context, u unfinished) {
 		}
 	}
 	for svc := range u {
-		for _, g := range h.broker.GrantsFor(svc) {
-			a, ok := h.broker.Agent(g.Agent)
+		for _, g := range h.book.GrantsFor(svc) {
+			a, ok := h.book.Agent(g.Agent)
 			if !ok {
 				continue
 			}

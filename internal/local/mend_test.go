@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -50,14 +50,14 @@ func TestMendCopies(t *testing.T) {
 	w.store("openrouter", routerKey(1))
 	w.store("groq", groqKey)
 	a, b := w.agent("a"), w.agent("b")
-	w.lend("a", "openrouter", broker.Terms{})
+	w.lend("a", "openrouter", book.Terms{})
 	// Killed between the copy and the grant.
 	if err := w.sealCopy(t.Context(), a, serviceOf(t, "groq")); err != nil {
 		t.Fatal(err)
 	}
 	// Killed between the end of a grant, or of an agent, and that of the copy.
-	w.lend("b", "openrouter", broker.Terms{})
-	if _, err := w.broker.RemoveAgent(t.Context(), b.Label, time.Now()); err != nil {
+	w.lend("b", "openrouter", book.Terms{})
+	if _, err := w.book.RemoveAgent(t.Context(), b.Label, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if w.copies(a.Wallet) != "groq openrouter" || w.copies(b.Wallet) != "openrouter" {
@@ -73,7 +73,7 @@ func TestMendCopies(t *testing.T) {
 	}
 	// A new agent under the old label is not in anybody's way.
 	k.agent("b")
-	k.lend("b", "openrouter", broker.Terms{})
+	k.lend("b", "openrouter", book.Terms{})
 }
 
 // TestMendStores: a store that was cut off between the owner's key and the
@@ -84,7 +84,7 @@ func TestMendStores(t *testing.T) {
 			w := newWorld(t)
 			w.store("openrouter", routerKey(1))
 			a := w.agent("coder")
-			w.lend("coder", "openrouter", broker.Terms{})
+			w.lend("coder", "openrouter", book.Terms{})
 			if snapshot {
 				if err := w.saveLedger(); err != nil {
 					t.Fatal(err)
@@ -122,7 +122,7 @@ func TestStoreIsDoneLast(t *testing.T) {
 	w := newWorld(t)
 	w.store("openrouter", routerKey(1))
 	w.agent("coder")
-	w.lend("coder", "openrouter", broker.Terms{})
+	w.lend("coder", "openrouter", book.Terms{})
 	if res := w.store("openrouter", routerKey(2)); len(res.Agents) != 1 {
 		t.Errorf("%+v", res)
 	}

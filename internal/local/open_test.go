@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/signer"
 )
 
@@ -35,12 +35,12 @@ func TestOpenFails(t *testing.T) {
 	w := newWorld(t)
 	w.store("openrouter", routerKey(1))
 	w.agent("coder")
-	w.lend("coder", "openrouter", broker.Terms{})
+	w.lend("coder", "openrouter", book.Terms{})
 	w.close()
 	p := w.options().Paths
 	for path, want := range map[string]error{
-		filepath.Join(p.Broker(), "agents", "coder.json"):            broker.ErrCorrupt,
-		filepath.Join(p.Broker(), "grants", "coder@openrouter.json"): broker.ErrCorrupt,
+		filepath.Join(p.Broker(), "agents", "coder.json"):            book.ErrCorrupt,
+		filepath.Join(p.Broker(), "grants", "coder@openrouter.json"): book.ErrCorrupt,
 		filepath.Join(p.Config, "settings.json"):                     ErrConfig,
 		filepath.Join(p.Config, "services", "x.yaml"):                ErrConfig,
 	} {

@@ -32,7 +32,7 @@ func (h *Host) Rotate(ctx context.Context, roots signer.Roots, progress func(don
 		return err
 	}
 	wallets := []agentkeys.Wallet{h.master}
-	for _, a := range h.broker.Agents() {
+	for _, a := range h.book.Agents() {
 		wallets = append(wallets, a.Wallet)
 	}
 	permit := func(ctx context.Context, w agentkeys.Wallet, s agentkeys.Service) (grant.Permit, error) {

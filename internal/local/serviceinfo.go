@@ -174,7 +174,7 @@ func (h *Host) consent(ctx context.Context, force bool) consent {
 		}
 		stored := slices.ContainsFunc(infos, func(i vault.Info) bool { return i.Service == old.ID })
 		switch {
-		case !stored && len(h.broker.GrantsFor(old.ID)) == 0:
+		case !stored && len(h.book.GrantsFor(old.ID)) == 0:
 			return nil
 		case next == nil:
 			return fmt.Errorf("%w: there is a key for %s", ErrServiceInUse, old.ID)

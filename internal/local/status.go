@@ -31,7 +31,7 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 	s := Status{
 		PID: os.Getpid(), Version: h.opts.Version, Address: h.addr.String(), Wallet: h.master,
 		Started: h.started, Epoch: h.signer.Epoch(), Cached: h.daemon.Cached(),
-		Agents: len(h.broker.Agents()), Grants: len(h.broker.Grants()),
+		Agents: len(h.book.Agents()), Grants: len(h.book.Grants()),
 		LogSize: h.audit.Size(), Hardening: h.harden,
 	}
 	if err := h.audit.Err(); err != nil {

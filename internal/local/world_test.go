@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
@@ -184,7 +184,7 @@ func (w *world) store(name, key string) StoreResult {
 	return res
 }
 
-func (w *world) agent(label string) broker.Agent {
+func (w *world) agent(label string) book.Agent {
 	w.t.Helper()
 	a, err := w.CreateAgent(w.t.Context(), agentOf(w.t, label))
 	if err != nil {
@@ -193,7 +193,7 @@ func (w *world) agent(label string) broker.Agent {
 	return a
 }
 
-func (w *world) lend(label, name string, t broker.Terms) *grant.Grant {
+func (w *world) lend(label, name string, t book.Terms) *grant.Grant {
 	w.t.Helper()
 	if t.Expires.IsZero() {
 		t.Expires = time.Now().Add(time.Hour)

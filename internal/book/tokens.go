@@ -1,4 +1,4 @@
-package broker
+package book
 
 import (
 	"context"
@@ -35,7 +35,7 @@ type Token struct {
 
 // IssueToken makes a token for an agent that dies at expires. The text is
 // returned once and kept nowhere.
-func (b *Broker) IssueToken(ctx context.Context, label agentkeys.Agent, now, expires time.Time) (string, error) {
+func (b *Book) IssueToken(ctx context.Context, label agentkeys.Agent, now, expires time.Time) (string, error) {
 	b.write.Lock()
 	defer b.write.Unlock()
 	if _, ok := b.Agent(label); !ok {
@@ -57,7 +57,7 @@ func (b *Broker) IssueToken(ctx context.Context, label agentkeys.Agent, now, exp
 }
 
 // RenewToken moves the end of a live token to expires.
-func (b *Broker) RenewToken(text string, now, expires time.Time) error {
+func (b *Book) RenewToken(text string, now, expires time.Time) error {
 	b.write.Lock()
 	defer b.write.Unlock()
 	d := sha256.Sum256([]byte(text))
@@ -69,7 +69,7 @@ func (b *Broker) RenewToken(text string, now, expires time.Time) error {
 }
 
 // EndToken ends a token. One that is not there is not an error.
-func (b *Broker) EndToken(ctx context.Context, text string, now time.Time) error {
+func (b *Book) EndToken(ctx context.Context, text string, now time.Time) error {
 	b.write.Lock()
 	defer b.write.Unlock()
 	d := sha256.Sum256([]byte(text))
@@ -88,7 +88,7 @@ func (b *Broker) EndToken(ctx context.Context, text string, now time.Time) error
 
 // AgentByToken returns the agent that a presented placeholder speaks for: what
 // stands before the mark is what a service's clients expect of a key.
-func (b *Broker) AgentByToken(presented string, now time.Time) (Agent, bool) {
+func (b *Book) AgentByToken(presented string, now time.Time) (Agent, bool) {
 	_, text, marked := strings.Cut(presented, TokenMark)
 	if !marked || len(text) > 2*tokenBytes {
 		return Agent{}, false
@@ -100,14 +100,14 @@ func (b *Broker) AgentByToken(presented string, now time.Time) (Agent, bool) {
 	return b.Agent(t.Agent)
 }
 
-func (b *Broker) token(d digest) *Token {
+func (b *Book) token(d digest) *Token {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.tokens[d]
 }
 
 // putToken keeps t, in place of old if that is not nil.
-func (b *Broker) putToken(d digest, t, old *Token) error {
+func (b *Book) putToken(d digest, t, old *Token) error {
 	var before any
 	if old != nil {
 		before = old
@@ -122,7 +122,7 @@ func (b *Broker) putToken(d digest, t, old *Token) error {
 }
 
 // killTokens ends the tokens of which is says so, in memory.
-func (b *Broker) killTokens(is func(*Token) bool) {
+func (b *Book) killTokens(is func(*Token) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for d, t := range b.tokens {
@@ -134,7 +134,7 @@ func (b *Broker) killTokens(is func(*Token) bool) {
 }
 
 // buryTokens removes the files of the dead tokens of which is says so.
-func (b *Broker) buryTokens(is func(*Token) bool) error {
+func (b *Book) buryTokens(is func(*Token) bool) error {
 	for d, t := range b.deadTokens {
 		if !is(t) {
 			continue

@@ -1,4 +1,4 @@
-package broker_test
+package book_test
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/durable/durabletest"
 )
 
@@ -109,8 +109,8 @@ func TestCorrupt(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := fmt.Sprint(durabletest.Snapshot(t, dir))
-			b, err := broker.Open(dir, master, &tape{})
-			if !errors.Is(err, broker.ErrCorrupt) || b != nil {
+			b, err := book.Open(dir, master, &tape{})
+			if !errors.Is(err, book.ErrCorrupt) || b != nil {
 				t.Fatalf("opened: %v", err)
 			}
 			if !strings.Contains(err.Error(), filepath.Join(dir, bad)) {
@@ -150,7 +150,7 @@ func TestUnreadable(t *testing.T) {
 	if err := os.Symlink("nowhere", filepath.Join(dir, "agents", "bot.json")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := broker.Open(dir, master, &tape{}); err == nil {
+	if _, err := book.Open(dir, master, &tape{}); err == nil {
 		t.Error("opened without an agent that cannot be read")
 	}
 	for _, kind := range []string{"agents", "grants", "tokens"} {
@@ -162,7 +162,7 @@ func TestUnreadable(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, kind), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := broker.Open(dir, master, &tape{}); err == nil {
+		if _, err := book.Open(dir, master, &tape{}); err == nil {
 			t.Errorf("opened with a file for %s", kind)
 		}
 	}

@@ -1,4 +1,4 @@
-package broker
+package book
 
 import (
 	"cmp"
@@ -24,7 +24,7 @@ type Terms struct {
 
 // PutGrant lends svc to an agent, in place of an earlier grant if there is
 // one. The new grant has a new id, and so counts its budgets from zero.
-func (b *Broker) PutGrant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, t Terms, now time.Time) (*grant.Grant, error) {
+func (b *Book) PutGrant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, t Terms, now time.Time) (*grant.Grant, error) {
 	b.write.Lock()
 	defer b.write.Unlock()
 	a, ok := b.Agent(label)
@@ -70,7 +70,7 @@ func clone[T any](p *T) *T {
 // RemoveGrant revokes the grant of svc to an agent: no decision made after it
 // has returned can find the grant, whatever the error. If there is one, the
 // grant may be in force again after a restart, until RemoveGrant is repeated.
-func (b *Broker) RemoveGrant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, now time.Time) (*grant.Grant, error) {
+func (b *Book) RemoveGrant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, now time.Time) (*grant.Grant, error) {
 	b.write.Lock()
 	defer b.write.Unlock()
 	k := grantKey{label, svc}
@@ -91,7 +91,7 @@ func (b *Broker) RemoveGrant(ctx context.Context, label agentkeys.Agent, svc age
 }
 
 // killGrant ends a grant in memory.
-func (b *Broker) killGrant(g *grant.Grant) {
+func (b *Book) killGrant(g *grant.Grant) {
 	k := grantKey{g.Agent, g.Svc}
 	b.deadGrants[k] = g
 	b.mu.Lock()
@@ -100,28 +100,28 @@ func (b *Broker) killGrant(g *grant.Grant) {
 }
 
 // Grant returns the grant of svc to an agent, or nil.
-func (b *Broker) Grant(label agentkeys.Agent, svc agentkeys.Service) *grant.Grant {
+func (b *Book) Grant(label agentkeys.Agent, svc agentkeys.Service) *grant.Grant {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.grants[grantKey{label, svc}]
 }
 
 // Grants returns every grant, by agent and service, the expired ones too.
-func (b *Broker) Grants() []*grant.Grant {
+func (b *Book) Grants() []*grant.Grant {
 	return b.grantsWhere(func(*grant.Grant) bool { return true })
 }
 
 // GrantsOf returns the grants of one agent, by service.
-func (b *Broker) GrantsOf(label agentkeys.Agent) []*grant.Grant {
+func (b *Book) GrantsOf(label agentkeys.Agent) []*grant.Grant {
 	return b.grantsWhere(func(g *grant.Grant) bool { return g.Agent == label })
 }
 
 // GrantsFor returns the grants of one service, by agent.
-func (b *Broker) GrantsFor(svc agentkeys.Service) []*grant.Grant {
+func (b *Book) GrantsFor(svc agentkeys.Service) []*grant.Grant {
 	return b.grantsWhere(func(g *grant.Grant) bool { return g.Svc == svc })
 }
 
-func (b *Broker) grantsWhere(want func(*grant.Grant) bool) []*grant.Grant {
+func (b *Book) grantsWhere(want func(*grant.Grant) bool) []*grant.Grant {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	var out []*grant.Grant

@@ -1,4 +1,4 @@
-package broker_test
+package book_test
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/durable/durabletest"
 )
 
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // faulty are the changes that are tried with every system call failing.
 var faulty = append([]change{
-	{"renew", false, func(b *broker.Broker, text string) error { return b.RenewToken(text, noon, noon.Add(3*time.Hour)) }},
+	{"renew", false, func(b *book.Book, text string) error { return b.RenewToken(text, noon, noon.Add(3*time.Hour)) }},
 	{"remove busy agent", true, changes[6].do},
 }, changes...)
 
@@ -54,7 +54,7 @@ func (c change) child(dir string) error {
 	if err != nil {
 		return err
 	}
-	b, err := broker.Open(filepath.Join(dir, "state"), master, &tape{})
+	b, err := book.Open(filepath.Join(dir, "state"), master, &tape{})
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func TestEveryCall(t *testing.T) {
 				// What is left of an agent can be removed like an agent, and one
 				// of its label begins with nothing.
 				b, _ := open(t, filepath.Join(r.Dir, "state"))
-				if _, err := b.RemoveAgent(ctx, bot, noon); err != nil && !errors.Is(err, broker.ErrUnknownAgent) {
+				if _, err := b.RemoveAgent(ctx, bot, noon); err != nil && !errors.Is(err, book.ErrUnknownAgent) {
 					t.Errorf("removed again: %v", err)
 				}
 				create(t, b, bot, 2)
@@ -133,7 +133,7 @@ func TestEveryCall(t *testing.T) {
 // live makes changes for ever and acknowledges each. An ack says what the
 // agents are to have then: "label=requests of its grant, or - for none".
 func live(dir string) error {
-	b, err := broker.Open(dir, master, &tape{})
+	b, err := book.Open(dir, master, &tape{})
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func full(dir string) error {
 	if err != nil {
 		return err
 	}
-	b, err := broker.Open(filepath.Join(dir, "state"), master, &tape{})
+	b, err := book.Open(filepath.Join(dir, "state"), master, &tape{})
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package broker_test
+package book_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/durable/durabletest"
 	"github.com/litentry/agentkeys/internal/grant"
 )
@@ -32,8 +32,8 @@ func wallet(n byte) agentkeys.Wallet {
 	return agentkeys.WalletFrom([agentkeys.WalletSize]byte{19: n})
 }
 
-func terms(requests int64) broker.Terms {
-	return broker.Terms{
+func terms(requests int64) book.Terms {
+	return book.Terms{
 		Rules:    agentkeys.Must(grant.ParseRules([]string{"POST /chat", "GET /models/**"})),
 		Unsafe:   agentkeys.Must(grant.ParseRules([]string{"GET /keys"})),
 		Requests: &grant.Requests{Limit: requests, Per: grant.Day},
@@ -76,10 +76,10 @@ func (r *tape) take() []grant.Event {
 	return all
 }
 
-func open(t testing.TB, dir string) (*broker.Broker, *tape) {
+func open(t testing.TB, dir string) (*book.Book, *tape) {
 	t.Helper()
 	rec := &tape{}
-	b, err := broker.Open(dir, master, rec)
+	b, err := book.Open(dir, master, rec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,14 +88,14 @@ func open(t testing.TB, dir string) (*broker.Broker, *tape) {
 
 func stateDir(t *testing.T) string { return filepath.Join(durabletest.Dir(t), "state") }
 
-func create(t testing.TB, b *broker.Broker, label agentkeys.Agent, w byte) {
+func create(t testing.TB, b *book.Book, label agentkeys.Agent, w byte) {
 	t.Helper()
 	if _, err := b.CreateAgent(ctx, label, wallet(w), noon); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func put(t testing.TB, b *broker.Broker, label agentkeys.Agent, svc agentkeys.Service, requests int64) *grant.Grant {
+func put(t testing.TB, b *book.Book, label agentkeys.Agent, svc agentkeys.Service, requests int64) *grant.Grant {
 	t.Helper()
 	g, err := b.PutGrant(ctx, label, svc, terms(requests), noon)
 	if err != nil {
@@ -104,7 +104,7 @@ func put(t testing.TB, b *broker.Broker, label agentkeys.Agent, svc agentkeys.Se
 	return g
 }
 
-func issue(t testing.TB, b *broker.Broker, label agentkeys.Agent) string {
+func issue(t testing.TB, b *book.Book, label agentkeys.Agent) string {
 	t.Helper()
 	text, err := b.IssueToken(ctx, label, noon, noon.Add(time.Hour))
 	if err != nil {
@@ -114,15 +114,15 @@ func issue(t testing.TB, b *broker.Broker, label agentkeys.Agent) string {
 }
 
 // placeholder is a token as an agent presents it.
-func placeholder(text string) string { return "sk-or-" + broker.TokenMark + text }
+func placeholder(text string) string { return "sk-or-" + book.TokenMark + text }
 
-func speaksFor(b *broker.Broker, text string, at time.Time) agentkeys.Agent {
+func speaksFor(b *book.Book, text string, at time.Time) agentkeys.Agent {
 	a, _ := b.AgentByToken(placeholder(text), at)
 	return a.Label
 }
 
-// show is all that a Broker tells about itself.
-func show(t testing.TB, b *broker.Broker) string {
+// show is all that a Book tells about itself.
+func show(t testing.TB, b *book.Book) string {
 	t.Helper()
 	data, err := json.MarshalIndent(map[string]any{"agents": b.Agents(), "grants": b.Grants()}, "", " ")
 	if err != nil {
@@ -131,8 +131,8 @@ func show(t testing.TB, b *broker.Broker) string {
 	return string(data)
 }
 
-// inForce is what a Broker grants, without what differs from run to run.
-func inForce(b *broker.Broker) string {
+// inForce is what a Book grants, without what differs from run to run.
+func inForce(b *book.Book) string {
 	s := ""
 	for _, a := range b.Agents() {
 		s += "agent " + a.Label.String() + "; "

@@ -1,4 +1,4 @@
-package broker_test
+package book_test
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/durable/durabletest"
 )
 
@@ -28,7 +28,7 @@ func TestTokenIsNowhere(t *testing.T) {
 	if err := b.RenewToken(text, noon, noon.Add(2*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if len(text) < 43 || strings.Contains(text, broker.TokenMark) {
+	if len(text) < 43 || strings.Contains(text, book.TokenMark) {
 		t.Errorf("a token of %d bytes", len(text))
 	}
 	if again := issue(t, b, bot); again == text {
@@ -50,7 +50,7 @@ func TestTokenIsNowhere(t *testing.T) {
 
 func TestAgentByToken(t *testing.T) {
 	b, _, text := setUp(t, stateDir(t))
-	for _, s := range []string{broker.TokenMark + text, "sk-" + broker.TokenMark + text, strings.Repeat("x", 1000) + broker.TokenMark + text} {
+	for _, s := range []string{book.TokenMark + text, "sk-" + book.TokenMark + text, strings.Repeat("x", 1000) + book.TokenMark + text} {
 		if a, ok := b.AgentByToken(s, noon); !ok || a.Label != bot || a.Wallet != wallet(2) {
 			t.Errorf("%.40q... speaks for %+v", s, a)
 		}
@@ -58,11 +58,11 @@ func TestAgentByToken(t *testing.T) {
 	flipped := []byte(text)
 	flipped[7] ^= 1
 	for _, s := range []string{
-		"", text, broker.TokenMark, "sk-" + broker.TokenMark, broker.TokenMark + text[:len(text)-1], broker.TokenMark + text + "=", broker.TokenMark + text + "\n",
-		broker.TokenMark + " " + text, broker.TokenMark + string(flipped), broker.TokenMark + text + text, broker.TokenMark + broker.TokenMark + text,
-		strings.ToUpper(broker.TokenMark) + text, broker.TokenMark + strings.ToLower(text), broker.TokenMark + strings.Repeat("A", 1<<20),
+		"", text, book.TokenMark, "sk-" + book.TokenMark, book.TokenMark + text[:len(text)-1], book.TokenMark + text + "=", book.TokenMark + text + "\n",
+		book.TokenMark + " " + text, book.TokenMark + string(flipped), book.TokenMark + text + text, book.TokenMark + book.TokenMark + text,
+		strings.ToUpper(book.TokenMark) + text, book.TokenMark + strings.ToLower(text), book.TokenMark + strings.Repeat("A", 1<<20),
 	} {
-		if a, ok := b.AgentByToken(s, noon); ok || a != (broker.Agent{}) {
+		if a, ok := b.AgentByToken(s, noon); ok || a != (book.Agent{}) {
 			t.Errorf("%.80q speaks for %+v", s, a)
 		}
 	}
@@ -91,11 +91,11 @@ func TestTokenExpiry(t *testing.T) {
 		t.Error("the renewal is forgotten")
 	}
 	for _, at := range []time.Time{end.Add(time.Hour), end.AddDate(1, 0, 0)} {
-		if err := b.RenewToken(text, at, at.Add(time.Hour)); !errors.Is(err, broker.ErrUnknownToken) {
+		if err := b.RenewToken(text, at, at.Add(time.Hour)); !errors.Is(err, book.ErrUnknownToken) {
 			t.Errorf("renewed when it was dead: %v", err)
 		}
 	}
-	if err := b.RenewToken("unknown", noon, end); !errors.Is(err, broker.ErrUnknownToken) || strings.Contains(err.Error(), "unknown") {
+	if err := b.RenewToken("unknown", noon, end); !errors.Is(err, book.ErrUnknownToken) || strings.Contains(err.Error(), "unknown") {
 		t.Errorf("%v", err)
 	}
 

@@ -1,4 +1,4 @@
-package broker_test
+package book_test
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/broker"
+	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/durable/durabletest"
 	"github.com/litentry/agentkeys/internal/grant"
 )
@@ -74,7 +74,7 @@ func TestAgents(t *testing.T) {
 	rec.take()
 	for _, w := range []byte{2, 3} {
 		a, err := b.CreateAgent(ctx, bot, wallet(w), noon.Add(time.Hour))
-		if !errors.Is(err, broker.ErrAgentExists) || a.Wallet != wallet(2) || a.Created != noon {
+		if !errors.Is(err, book.ErrAgentExists) || a.Wallet != wallet(2) || a.Created != noon {
 			t.Errorf("a second one: %+v, %v", a, err)
 		}
 	}
@@ -86,22 +86,22 @@ func TestAgents(t *testing.T) {
 			t.Errorf("agent %q with wallet %q", c.label, c.wallet)
 		}
 	}
-	if _, err := b.PutGrant(ctx, second, or, terms(1), noon); !errors.Is(err, broker.ErrUnknownAgent) {
+	if _, err := b.PutGrant(ctx, second, or, terms(1), noon); !errors.Is(err, book.ErrUnknownAgent) {
 		t.Error(err)
 	}
-	if _, err := b.IssueToken(ctx, second, noon, noon.Add(time.Hour)); !errors.Is(err, broker.ErrUnknownAgent) {
+	if _, err := b.IssueToken(ctx, second, noon, noon.Add(time.Hour)); !errors.Is(err, book.ErrUnknownAgent) {
 		t.Error(err)
 	}
-	if _, err := b.RemoveAgent(ctx, second, noon); !errors.Is(err, broker.ErrUnknownAgent) {
+	if _, err := b.RemoveAgent(ctx, second, noon); !errors.Is(err, book.ErrUnknownAgent) {
 		t.Error(err)
 	}
-	if _, err := b.RemoveGrant(ctx, bot, or, noon); !errors.Is(err, broker.ErrUnknownGrant) {
+	if _, err := b.RemoveGrant(ctx, bot, or, noon); !errors.Is(err, book.ErrUnknownGrant) {
 		t.Error(err)
 	}
 	if got := rec.take(); len(got) != 0 {
 		t.Errorf("refusals recorded: %+v", got)
 	}
-	if _, err := broker.Open(stateDir(t), agentkeys.Wallet{}, rec); err == nil {
+	if _, err := book.Open(stateDir(t), agentkeys.Wallet{}, rec); err == nil {
 		t.Error("a broker without a master")
 	}
 }
@@ -129,7 +129,7 @@ func TestRemoveAgent(t *testing.T) {
 		if speaksFor(b, text, noon) != (agentkeys.Agent{}) || speaksFor(b, keptText, noon) != second {
 			t.Error("the wrong tokens are left")
 		}
-		if _, err := b.RemoveGrant(ctx, bot, or, noon); !errors.Is(err, broker.ErrUnknownGrant) {
+		if _, err := b.RemoveGrant(ctx, bot, or, noon); !errors.Is(err, book.ErrUnknownGrant) {
 			t.Errorf("its grant is still known: %v", err)
 		}
 		b, _ = open(t, dir)
@@ -173,7 +173,7 @@ func TestPutGrant(t *testing.T) {
 	if g := b.Grant(bot, or); g != again {
 		t.Errorf("in force: %+v", g)
 	}
-	for name, bad := range map[string]broker.Terms{
+	for name, bad := range map[string]book.Terms{
 		"no expiry":  {},
 		"zero rule":  {Expires: noon.Add(time.Hour), Rules: make([]grant.Rule, 1)},
 		"no request": {Expires: noon.Add(time.Hour), Requests: &grant.Requests{}},
@@ -191,7 +191,7 @@ func TestPutGrant(t *testing.T) {
 	}
 	// What JSON's null makes of a rule must not get into a file, where it could
 	// not be read again.
-	var null broker.Terms
+	var null book.Terms
 	if err := json.Unmarshal([]byte(`{"Rules":[null],"Expires":"2027-01-01T00:00:00Z"}`), &null); err != nil || len(null.Rules) != 1 {
 		t.Fatal(err)
 	}
@@ -264,42 +264,42 @@ func TestRecords(t *testing.T) {
 type change struct {
 	name    string
 	revokes bool
-	do      func(b *broker.Broker, text string) error
+	do      func(b *book.Book, text string) error
 }
 
 var changes = []change{
-	{"create agent", false, func(b *broker.Broker, _ string) error {
+	{"create agent", false, func(b *book.Book, _ string) error {
 		_, err := b.CreateAgent(ctx, second, wallet(3), noon)
 		return err
 	}},
-	{"grant", false, func(b *broker.Broker, _ string) error {
+	{"grant", false, func(b *book.Book, _ string) error {
 		_, err := b.PutGrant(ctx, bot, brave, terms(20), noon)
 		return err
 	}},
-	{"grant anew", false, func(b *broker.Broker, _ string) error {
+	{"grant anew", false, func(b *book.Book, _ string) error {
 		_, err := b.PutGrant(ctx, bot, or, terms(11), noon)
 		return err
 	}},
-	{"issue", false, func(b *broker.Broker, _ string) error {
+	{"issue", false, func(b *book.Book, _ string) error {
 		text, err := b.IssueToken(ctx, bot, noon, noon.Add(time.Hour))
 		if (text == "") != (err != nil) {
 			return errors.New("a token with an error, or neither")
 		}
 		return err
 	}},
-	{"revoke", true, func(b *broker.Broker, _ string) error {
+	{"revoke", true, func(b *book.Book, _ string) error {
 		_, err := b.RemoveGrant(ctx, bot, or, noon)
 		return err
 	}},
-	{"end", true, func(b *broker.Broker, text string) error { return b.EndToken(ctx, text, noon) }},
-	{"remove agent", true, func(b *broker.Broker, _ string) error {
+	{"end", true, func(b *book.Book, text string) error { return b.EndToken(ctx, text, noon) }},
+	{"remove agent", true, func(b *book.Book, _ string) error {
 		_, err := b.RemoveAgent(ctx, bot, noon)
 		return err
 	}},
 }
 
 // setUp makes the agent bot with a grant and a token.
-func setUp(t testing.TB, dir string) (*broker.Broker, *tape, string) {
+func setUp(t testing.TB, dir string) (*book.Book, *tape, string) {
 	t.Helper()
 	b, rec := open(t, dir)
 	create(t, b, bot, 2)
@@ -310,7 +310,7 @@ func setUp(t testing.TB, dir string) (*broker.Broker, *tape, string) {
 }
 
 // dead reports whether what a revoking change revokes is out of force.
-func (c change) dead(b *broker.Broker, text string) bool {
+func (c change) dead(b *book.Book, text string) bool {
 	granted, speaks := b.Grant(bot, or) != nil, speaksFor(b, text, noon) == bot
 	switch c.name {
 	case "revoke":
@@ -372,7 +372,7 @@ func TestCallerGone(t *testing.T) {
 	gone, cancel := context.WithCancel(ctx)
 	rec2 := &cancelling{tape: rec, cancel: cancel}
 	dir := stateDir(t)
-	b, err := broker.Open(dir, master, rec2)
+	b, err := book.Open(dir, master, rec2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,7 +443,7 @@ func TestRevocationWithoutDisk(t *testing.T) {
 				for range 2 {
 					if err := c.do(b, text); err == nil {
 						t.Fatal("success")
-					} else if errors.Is(err, broker.ErrUnknownGrant) || errors.Is(err, broker.ErrUnknownAgent) {
+					} else if errors.Is(err, book.ErrUnknownGrant) || errors.Is(err, book.ErrUnknownAgent) {
 						t.Fatalf("%v, but its file is there", err)
 					}
 					if !c.dead(b, text) {
@@ -494,7 +494,7 @@ func TestGrantAfterHalfARevocation(t *testing.T) {
 	if _, err := b.RemoveGrant(ctx, bot, or, noon); err != nil {
 		t.Error(err)
 	}
-	if _, err := b.RemoveGrant(ctx, bot, or, noon); !errors.Is(err, broker.ErrUnknownGrant) {
+	if _, err := b.RemoveGrant(ctx, bot, or, noon); !errors.Is(err, book.ErrUnknownGrant) {
 		t.Errorf("the dead one is still there: %v", err)
 	}
 }
@@ -567,7 +567,7 @@ func TestOneCreatorWins(t *testing.T) {
 	for n := range 16 {
 		wg.Go(func() {
 			_, err := b.CreateAgent(ctx, bot, wallet(byte(n+2)), noon)
-			if err != nil && !errors.Is(err, broker.ErrAgentExists) {
+			if err != nil && !errors.Is(err, book.ErrAgentExists) {
 				t.Error(err)
 			}
 			mu.Lock()

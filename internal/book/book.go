@@ -1,4 +1,4 @@
-// Package broker owns who is who on the master's side: agents, their grants
+// Package book owns who is who on a laptop: agents, their grants
 // and their placeholder tokens, kept durably and answered from memory. It must
 // not depend on envelope or vault: it cannot decrypt anything.
 //
@@ -11,7 +11,7 @@
 //   - To revoke cannot fail open. Whatever goes wrong, with the log or the disk,
 //     the grant or token is dead for as long as this process lives; the error
 //     says that it may not be for longer, and to repeat it makes it so.
-package broker
+package book
 
 import (
 	"context"
@@ -44,8 +44,8 @@ type Agent struct {
 	Created time.Time        `json:"created"`
 }
 
-// Broker is safe for concurrent use. Reads never wait for the disk.
-type Broker struct {
+// Book is safe for concurrent use. Reads never wait for the disk.
+type Book struct {
 	files  files
 	master agentkeys.Wallet
 	rec    grant.Recorder
@@ -72,8 +72,8 @@ type grantKey struct {
 // Open reads the state under dir, which it makes if need be. A file that does
 // not parse, or does not belong where it is, is ErrCorrupt, which names it and
 // changes nothing. One process at a time may have dir open.
-func Open(dir string, master agentkeys.Wallet, rec grant.Recorder) (*Broker, error) {
-	b := &Broker{
+func Open(dir string, master agentkeys.Wallet, rec grant.Recorder) (*Book, error) {
+	b := &Book{
 		files: files{dir}, master: master, rec: rec,
 		agents:     map[agentkeys.Agent]Agent{},
 		grants:     map[grantKey]*grant.Grant{},
@@ -101,7 +101,7 @@ func Open(dir string, master agentkeys.Wallet, rec grant.Recorder) (*Broker, err
 	return b, b.files.sweep()
 }
 
-func (b *Broker) addAgent(name string, a *Agent) error {
+func (b *Book) addAgent(name string, a *Agent) error {
 	if a.Label.String() != name || a.Wallet.IsZero() {
 		return errors.New("it does not name the agent of its file")
 	}
@@ -109,7 +109,7 @@ func (b *Broker) addAgent(name string, a *Agent) error {
 	return nil
 }
 
-func (b *Broker) addGrant(name string, g *grant.Grant) error {
+func (b *Book) addGrant(name string, g *grant.Grant) error {
 	if err := g.Validate(); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (b *Broker) addGrant(name string, g *grant.Grant) error {
 	return nil
 }
 
-func (b *Broker) addToken(name string, t *Token) error {
+func (b *Book) addToken(name string, t *Token) error {
 	d, err := parseDigest(t.Digest)
 	if err != nil || t.Digest[:tokenNameLen] != name {
 		return errors.New("it does not name the token of its file")
@@ -136,11 +136,11 @@ func (b *Broker) addToken(name string, t *Token) error {
 }
 
 // Master is the wallet whose agents these are.
-func (b *Broker) Master() agentkeys.Wallet { return b.master }
+func (b *Book) Master() agentkeys.Wallet { return b.master }
 
 // record writes the entry before a change, and change makes it; the entry
 // after says how that went, also when the caller is no longer there to hear it.
-func (b *Broker) record(ctx context.Context, e grant.Event, change func() error) error {
+func (b *Book) record(ctx context.Context, e grant.Event, change func() error) error {
 	e.Time, e.Actor, e.Decision = e.Time.UTC(), b.master, grant.Allowed
 	if err := b.rec.Record(ctx, e); err != nil {
 		return fmt.Errorf("recording %s: %w", e.Op, err)
@@ -157,7 +157,7 @@ func (b *Broker) record(ctx context.Context, e grant.Event, change func() error)
 }
 
 // CreateAgent adds an agent, or fails with ErrAgentExists.
-func (b *Broker) CreateAgent(ctx context.Context, label agentkeys.Agent, wallet agentkeys.Wallet, now time.Time) (Agent, error) {
+func (b *Book) CreateAgent(ctx context.Context, label agentkeys.Agent, wallet agentkeys.Wallet, now time.Time) (Agent, error) {
 	b.write.Lock()
 	defer b.write.Unlock()
 	if label.IsZero() || wallet.IsZero() {
@@ -182,7 +182,7 @@ func (b *Broker) CreateAgent(ctx context.Context, label agentkeys.Agent, wallet 
 // RemoveAgent removes an agent with its grants and tokens, and returns the
 // grants it had. From then on none of them is in force, whatever the error;
 // it can be repeated until there is none, and returns the same grants.
-func (b *Broker) RemoveAgent(ctx context.Context, label agentkeys.Agent, now time.Time) ([]*grant.Grant, error) {
+func (b *Book) RemoveAgent(ctx context.Context, label agentkeys.Agent, now time.Time) ([]*grant.Grant, error) {
 	b.write.Lock()
 	defer b.write.Unlock()
 	if _, ok := b.Agent(label); !ok {
@@ -224,7 +224,7 @@ func (b *Broker) RemoveAgent(ctx context.Context, label agentkeys.Agent, now tim
 }
 
 // Agent returns one agent.
-func (b *Broker) Agent(label agentkeys.Agent) (Agent, bool) {
+func (b *Book) Agent(label agentkeys.Agent) (Agent, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	a, ok := b.agents[label]
@@ -232,7 +232,7 @@ func (b *Broker) Agent(label agentkeys.Agent) (Agent, bool) {
 }
 
 // Agents returns every agent, by label.
-func (b *Broker) Agents() []Agent {
+func (b *Book) Agents() []Agent {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	out := make([]Agent, 0, len(b.agents))
