@@ -220,13 +220,20 @@ const (
 	EventRevoked  = "revoked"  // Revoked
 	EventAgents   = "agents"   // []Agent, to the master
 	EventEnded    = "ended"    // the session's device is out; the stream ends
-	EventBeat     = "beat"     // {}
+	EventBeat     = "beat"     // Beat
 )
 
 // Snapshot is everything in force.
 type Snapshot struct {
 	Agents []Agent       `json:"agents"`
 	Grants []grant.Grant `json:"grants"`
+}
+
+// Beat says that everything revoked before At, by the broker's clock, has been
+// told. At is at most 300 ms old when the beat is sent; one that comes much
+// later than its forerunners did, by At, was held up on the way.
+type Beat struct {
+	At time.Time `json:"at"`
 }
 
 // Revoked ends one grant.
