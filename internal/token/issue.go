@@ -1,0 +1,118 @@
+package token
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/litentry/agentkeys"
+)
+
+// Issuer signs tokens. It keeps nothing but where its ring is.
+type Issuer struct {
+	Issuer string       // iss of every token, and aud of sessions: the broker's origin
+	Ring   func() *Ring // the keys of this moment; never nil
+}
+
+// Session signs a session token. Whoever calls has decided that the device may
+// have it.
+func (i *Issuer) Session(s Session, now time.Time) (string, error) {
+	r, err := i.times(&s.Issued, &s.Expires, now)
+	if err == nil {
+		err = s.check()
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrIssue, err)
+	}
+	r.Sub, r.Aud, r.Jti = s.Account, audience(i.Issuer), s.ID
+	return i.sign(ES256, typSession, now, holderClaims{r, clientID, newHolder(s.Wallet, s.Role, s.Parent, s.Agent), confirmation{s.Device}})
+}
+
+// Access signs a signer token.
+func (i *Issuer) Access(a Access, now time.Time) (string, error) {
+	r, err := i.times(&a.Issued, &a.Expires, now)
+	if err == nil {
+		err = a.check()
+	}
+	if err == nil && a.Audience == i.Issuer {
+		err = errOwnAudience
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrIssue, err)
+	}
+	r.Sub, r.Aud, r.Jti = a.Account, audience(a.Audience), a.ID
+	return i.sign(ES256, typAccess, now, holderClaims{r, clientID, newHolder(a.Wallet, a.Role, a.Parent, a.Agent), confirmation{a.Device}})
+}
+
+// Identity signs a web-identity token. Whoever calls has decided that the
+// wallet may have one for that audience.
+func (i *Issuer) Identity(id Identity, alg Alg, now time.Time) (string, error) {
+	r, err := i.times(&id.Issued, &id.Expires, now)
+	if err == nil {
+		err = id.check()
+	}
+	if err == nil && id.Audience == i.Issuer {
+		err = errOwnAudience
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrIssue, err)
+	}
+	r.Sub, r.Aud, r.Jti = subjectPrefix+id.Wallet.String(), audience(id.Audience), id.ID
+	return i.sign(alg, typIdentity, now, identityClaims{r, id.Wallet, tags{principalTags{[]agentkeys.Wallet{id.Wallet}}, []string{tagKey}}})
+}
+
+var errOwnAudience = fmt.Errorf("the issuer itself is the audience of sessions alone")
+
+func newHolder(w agentkeys.Wallet, r Role, parent agentkeys.Wallet, a agentkeys.Agent) holder {
+	h := holder{Wallet: w, Role: r}
+	if !parent.IsZero() {
+		h.Parent, h.Agent = &parent, &a
+	}
+	return h
+}
+
+// times cuts to seconds, which is what a token can say.
+func (i *Issuer) times(issued, expires *time.Time, now time.Time) (registered, error) {
+	if err := checkAudience(i.Issuer); err != nil {
+		return registered{}, fmt.Errorf("no issuer: %w", err)
+	}
+	if !issued.IsZero() && issued.Unix() != now.Unix() {
+		return registered{}, fmt.Errorf("a token is issued now")
+	}
+	if expires.IsZero() {
+		return registered{}, fmt.Errorf("no expiry")
+	}
+	*issued, *expires = now.Truncate(time.Second), expires.Truncate(time.Second)
+	return registered{Iss: i.Issuer, Iat: issued.Unix(), Nbf: issued.Unix(), Exp: expires.Unix()}, nil
+}
+
+func (i *Issuer) sign(alg Alg, typ string, now time.Time, claims any) (string, error) {
+	var ring *Ring
+	if i.Ring != nil {
+		ring = i.Ring()
+	}
+	k := ring.signing(alg, now)
+	if k == nil {
+		return "", fmt.Errorf("%w: no key signs with %s now", ErrIssue, alg)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrIssue, err)
+	}
+	var s jose.Signer
+	switch typ {
+	case typSession:
+		s = k.session
+	case typAccess:
+		s = k.access
+	case typIdentity:
+		s = k.identity
+	}
+	jws, err := s.Sign(payload)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrIssue, err)
+	}
+	return jws.CompactSerialize()
+}
