@@ -26,24 +26,29 @@ func lp(x []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(x))), x...)
 }
 
-// expand is HKDF-SHA256 (RFC 5869) of the identity root.
-func (r Roots) expand(salt, info string, n int) (secret.Value, error) {
-	b, err := hkdf.Key(sha256.New, r.box.identity.Expose(), []byte(salt), info, n)
+// expand is HKDF-SHA256 (RFC 5869) of an identity root.
+func expand(identity secret.Value, salt, info string, n int) (secret.Value, error) {
+	b, err := hkdf.Key(sha256.New, identity.Expose(), []byte(salt), info, n)
 	if err != nil {
 		return secret.Value{}, err
 	}
 	return secret.New(b), nil
 }
 
-// wallet derives the address of
+// logSeedOf derives the seed of the key of an account's audit log.
+func logSeedOf(identity secret.Value, account AccountID) (secret.Value, error) {
+	return expand(identity, auditSalt, string(lp([]byte(account.String()))), 32)
+}
+
+// walletOf derives the address of
 //
 //	HKDF-SHA256(identity root, salt "agentkeys/v1/wallet", info lp(account id) ‖ lp(path), 48 bytes) mod n
 //
 // on secp256k1. 48 bytes for a 32-byte order make the bias of the reduction
 // negligible (2^-128).
-func (r Roots) wallet(account AccountID, path Path) (agentkeys.Wallet, error) {
+func walletOf(identity secret.Value, account AccountID, path Path) (agentkeys.Wallet, error) {
 	info := string(lp([]byte(account.String()))) + string(lp([]byte(path.String())))
-	okm, err := r.expand(walletSalt, info, 48)
+	okm, err := expand(identity, walletSalt, info, 48)
 	if err != nil {
 		return agentkeys.Wallet{}, err
 	}

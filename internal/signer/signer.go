@@ -87,35 +87,41 @@ func (s *Signer) Wallet(account AccountID, path Path) (agentkeys.Wallet, error) 
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.roots.wallet(account, path)
+	return walletOf(s.roots.box.identity, account, path)
 }
 
-// KEK derives the key-encryption key of one credential under one epoch:
+// KEK derives the key-encryption key of one credential under one epoch,
 //
-//	HMAC-SHA256(sealing root[epoch], "agentkeys/v1/kek" ‖ lp(20 wallet bytes) ‖ lp(service))
+//	HMAC-SHA256(sealing root[epoch], KEKMessage(wallet, service))
 //
-// where lp(x) is a 4-byte big-endian length ‖ x. An HMAC, so that a cloud KMS
-// can hold the root and answer the same question. The caller clears it. An
-// epoch without a root is ErrUnknownEpoch.
+// An HMAC, so that a cloud KMS can hold the root and answer the same question.
+// The caller clears it. An epoch without a root is ErrUnknownEpoch.
 func (s *Signer) KEK(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Service, epoch uint32) (envelope.KEK, error) {
-	if err := ctx.Err(); err != nil {
+	v, err := s.ExposeKEK(ctx, w, svc, epoch)
+	if err != nil {
 		return envelope.KEK{}, err
 	}
-	if w.IsZero() || svc.IsZero() {
-		return envelope.KEK{}, fmt.Errorf("%w: a key needs a wallet and a service", agentkeys.ErrName)
+	return envelope.NewKEK(v.Expose())
+}
+
+// ExposeKEK implements Core.
+func (s *Signer) ExposeKEK(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Service, epoch uint32) (secret.Value, error) {
+	if err := ctx.Err(); err != nil {
+		return secret.Value{}, err
+	}
+	message, err := KEKMessage(w, svc)
+	if err != nil {
+		return secret.Value{}, err
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	root, ok := s.roots.sealing(epoch)
 	if !ok {
-		return envelope.KEK{}, fmt.Errorf("%w: %d", ErrUnknownEpoch, epoch)
+		return secret.Value{}, fmt.Errorf("%w: %d", ErrUnknownEpoch, epoch)
 	}
-	b := w.Bytes()
 	m := hmac.New(sha256.New, root.Expose())
-	m.Write([]byte(kekLabel))
-	m.Write(lp(b[:]))
-	m.Write(lp([]byte(svc.String())))
-	return envelope.NewKEK(m.Sum(nil))
+	m.Write(message)
+	return secret.New(m.Sum(nil)), nil
 }
 
 // LogSeed derives the Ed25519 seed (RFC 8032 section 5.1.5, 32 bytes) of the
@@ -128,7 +134,7 @@ func (s *Signer) KEK(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Serv
 func (s *Signer) LogSeed() (secret.Value, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.roots.expand(auditSalt, string(lp([]byte(s.roots.Account().String()))), 32)
+	return logSeedOf(s.roots.box.identity, s.roots.Account())
 }
 
 // Format implements fmt.Formatter for every verb.
