@@ -1,0 +1,504 @@
+// Package brokerconf owns broker.yaml: what it may say, and everything that can
+// be found wrong with it before the broker starts. It opens no connection and
+// starts nothing.
+//
+// Law: nothing is guessed. Of two settings that exclude each other neither
+// wins, and a part that is on is configured whole.
+package brokerconf
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/litentry/agentkeys/internal/brokerapi"
+	"github.com/litentry/agentkeys/internal/conf"
+	"github.com/litentry/agentkeys/internal/secret"
+)
+
+// Config is broker.yaml. Paths are absolute once it has been loaded.
+type Config struct {
+	// Origin is what clients and the cloud call the broker: https://HOST[:PORT].
+	// It is the issuer of every token and the base of every link.
+	Origin string `yaml:"origin"`
+	// Listen is IP:PORT.
+	Listen string `yaml:"listen"`
+	// MetricsListen is IP:PORT for /metrics, /healthz and /readyz, for the
+	// operator's network alone. Empty: health on Listen only, no metrics.
+	MetricsListen string `yaml:"metrics_listen"`
+	// TLS, or a proxy that ends it.
+	TLS         *TLS         `yaml:"tls"`
+	BehindProxy *BehindProxy `yaml:"behind_proxy"`
+	// Keys is the directory of the token keys.
+	Keys  string `yaml:"keys"`
+	State State  `yaml:"state"`
+	// Audit is the directory of this replica's own log.
+	Audit  string  `yaml:"audit"`
+	Signer *Signer `yaml:"signer"`
+	Cloud  *Cloud  `yaml:"cloud"`
+	// Audiences are federation targets that tokens may be had for, besides the
+	// cloud's and the signer's.
+	Audiences []Audience `yaml:"audiences"`
+	Logins    Logins     `yaml:"logins"`
+	Limits    Limits     `yaml:"limits"`
+}
+
+// TLS names a certificate chain and its key, PEM. They are read anew when they
+// change.
+type TLS struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// BehindProxy says that a proxy ends TLS, and who it is.
+type BehindProxy struct {
+	// Trusted are the networks whose X-Forwarded-For counts.
+	Trusted []string `yaml:"trusted"`
+
+	Prefixes []netip.Prefix `yaml:"-"`
+}
+
+// State is where replicas keep what they share: one of the two.
+type State struct {
+	SQLite   string    `yaml:"sqlite"` // a file, of one replica
+	Postgres *Postgres `yaml:"postgres"`
+}
+
+// Postgres names the file with the connection string.
+type Postgres struct {
+	DSNFile string `yaml:"dsn_file"`
+
+	DSN secret.Value `yaml:"-"`
+}
+
+// Signer is the service that holds the roots.
+type Signer struct {
+	URL      string `yaml:"url"`
+	Audience string `yaml:"audience"` // empty: URL
+	CAFile   string `yaml:"ca_file"`  // PEM; empty: the system's roots
+	KeyFile  string `yaml:"key_file"` // the broker's own key, which the signer lists
+
+	CA string `yaml:"-"` // what CAFile holds
+}
+
+// Cloud is where credentials are kept: what clients are told.
+type Cloud struct {
+	Region      string `yaml:"region"`
+	Bucket      string `yaml:"bucket"`
+	RoleARN     string `yaml:"role_arn"`
+	Audience    string `yaml:"audience"` // empty: sts.amazonaws.com
+	S3Endpoint  string `yaml:"s3_endpoint"`
+	STSEndpoint string `yaml:"sts_endpoint"`
+	PathStyle   bool   `yaml:"path_style"`
+}
+
+// Audience is a federation target.
+type Audience struct {
+	Name string `yaml:"name"`
+	Alg  string `yaml:"alg"` // ES256 or RS256; empty: ES256
+}
+
+// Logins are the methods that are on: at least one.
+type Logins struct {
+	Email   *Email   `yaml:"email"`
+	Wallet  *Wallet  `yaml:"wallet"`
+	Google  *Google  `yaml:"google"`
+	Passkey *Passkey `yaml:"passkey"`
+}
+
+// Email is login by a mailed link.
+type Email struct {
+	From         string `yaml:"from"` // user@domain
+	SMTP         string `yaml:"smtp"` // HOST:PORT of submission, with STARTTLS
+	User         string `yaml:"user"`
+	PasswordFile string `yaml:"password_file"`
+
+	Password secret.Value `yaml:"-"`
+}
+
+// Wallet is Sign-In with Ethereum.
+type Wallet struct {
+	Chains []Chain `yaml:"chains"` // empty: chain 1, keys only
+}
+
+// Chain is one that wallets may name.
+type Chain struct {
+	ID uint64 `yaml:"id"`
+	// RPC asks contracts whether a signature is theirs (ERC-1271). Empty: only
+	// keys can sign in on this chain.
+	RPCFile string `yaml:"rpc_file"` // holds the URL, which may hold a key
+
+	RPC secret.Value `yaml:"-"`
+}
+
+// Google is login by an OpenID provider.
+type Google struct {
+	Issuer           string `yaml:"issuer"` // empty: https://accounts.google.com
+	ClientID         string `yaml:"client_id"`
+	ClientSecretFile string `yaml:"client_secret_file"`
+	HostedDomain     string `yaml:"hosted_domain"` // empty: any
+
+	ClientSecret secret.Value `yaml:"-"`
+}
+
+// Passkey is WebAuthn.
+type Passkey struct {
+	RPID string `yaml:"rp_id"` // empty: the host of Origin
+	Name string `yaml:"name"`  // shown by browsers; empty: AgentKeys
+}
+
+// Limits bound what one peer may do.
+type Limits struct {
+	RequestsPerSecond int `yaml:"requests_per_second"` // of one address; 0: 20
+	Burst             int `yaml:"burst"`               // 0: 100
+	LoginsPerHour     int `yaml:"logins_per_hour"`     // begun by one address; 0: 30
+	MailsPerHour      int `yaml:"mails_per_hour"`      // to one address; 0: 5
+}
+
+// AudienceSTS is what AWS wants a web-identity token to be for.
+const AudienceSTS = "sts.amazonaws.com"
+
+// GoogleIssuer is Google's.
+const GoogleIssuer = "https://accounts.google.com"
+
+// Load reads and checks broker.yaml. What is wrong is a conf.Faults, all of it.
+func Load(path string) (*Config, error) {
+	var c Config
+	f, err := conf.Read(path, &c)
+	if err != nil {
+		return nil, err
+	}
+	if f.Need("origin", c.Origin, "write the https address that clients use") {
+		f.Origin("origin", c.Origin)
+	}
+	c.network(f)
+	c.storage(f)
+	c.signer(f)
+	c.cloud(f)
+	c.audiences(f)
+	c.logins(f)
+	c.limits(f)
+	return &c, f.Err()
+}
+
+// Host is the host of Origin, without its port.
+func (c *Config) Host() string {
+	u, err := url.Parse(c.Origin)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+func (c *Config) network(f *conf.File) {
+	if f.Need("listen", c.Listen, "write IP:PORT, as 0.0.0.0:8443") {
+		f.Listen("listen", c.Listen)
+	}
+	if c.MetricsListen != "" {
+		f.Listen("metrics_listen", c.MetricsListen)
+		if c.MetricsListen == c.Listen {
+			f.Fault("metrics_listen", c.MetricsListen, "it is the same as listen", "take another port, which only the operator's network reaches")
+		}
+	}
+	host, _, _ := net.SplitHostPort(c.Listen)
+	switch {
+	case c.TLS != nil && c.BehindProxy != nil:
+		f.Fault("behind_proxy", "", "both this and tls say who ends TLS", "keep tls where clients reach the broker itself, behind_proxy where a proxy does it")
+	case c.TLS != nil:
+		for _, s := range []struct {
+			name string
+			path *string
+		}{{"tls.cert", &c.TLS.Cert}, {"tls.key", &c.TLS.Key}} {
+			*s.path = f.Path(*s.path)
+			if f.Need(s.name, *s.path, "name a PEM file") {
+				readable(f, s.name, *s.path)
+			}
+		}
+		if strings.HasPrefix(c.Origin, "http://") {
+			f.Fault("origin", c.Origin, "it is http, and tls is on", "write https")
+		}
+	case c.BehindProxy != nil:
+		if len(c.BehindProxy.Trusted) == 0 {
+			f.Fault("behind_proxy.trusted", "", "it is empty", "list the networks of the proxies, as 10.0.0.0/8")
+		}
+		for _, t := range c.BehindProxy.Trusted {
+			p, err := netip.ParsePrefix(t)
+			if err != nil || p != p.Masked() || p.Bits() == 0 {
+				f.Fault("behind_proxy.trusted", t, "it is not the network of a proxy", "write it as 10.0.0.0/8; everybody cannot be trusted")
+				continue
+			}
+			c.BehindProxy.Prefixes = append(c.BehindProxy.Prefixes, p)
+		}
+	case !conf.Loopback(host):
+		f.Fault("tls", "", "nobody is said to end TLS, and listen is open to a network", "set tls.cert and tls.key, or behind_proxy.trusted, or listen on 127.0.0.1")
+	}
+}
+
+func (c *Config) storage(f *conf.File) {
+	if f.Need("keys", c.Keys, "name the directory of the token keys; 'agentkeys broker init' makes one") {
+		c.Keys = f.Path(c.Keys)
+	}
+	if f.Need("audit", c.Audit, "name the directory of this replica's log") {
+		c.Audit = f.Path(c.Audit)
+	}
+	switch {
+	case c.State.SQLite != "" && c.State.Postgres != nil:
+		f.Fault("state.sqlite", c.State.SQLite, "both this and state.postgres say where the state is", "keep sqlite for one replica, postgres for several")
+	case c.State.SQLite != "":
+		c.State.SQLite = f.Path(c.State.SQLite)
+	case c.State.Postgres != nil:
+		if f.Need("state.postgres.dsn_file", c.State.Postgres.DSNFile, "name the file with the connection string") {
+			c.State.Postgres.DSN = f.Secret("state.postgres.dsn_file", c.State.Postgres.DSNFile)
+		}
+	default:
+		f.Fault("state", "", "it does not say where the state is", "set state.sqlite or state.postgres.dsn_file")
+	}
+}
+
+func (c *Config) signer(f *conf.File) {
+	s := c.Signer
+	if s == nil {
+		f.Fault("signer", "", "it is missing", "say where 'agentkeys signer' answers: signer.url and signer.key_file")
+		return
+	}
+	if f.Need("signer.url", s.URL, "write https://HOST:PORT") {
+		f.Origin("signer.url", s.URL)
+		if !strings.HasPrefix(s.URL, "https://") {
+			f.Fault("signer.url", s.URL, "the signer is spoken to with mutual TLS alone", "write https://HOST:PORT")
+		}
+	}
+	if s.Audience == "" {
+		s.Audience = s.URL
+	}
+	if s.CAFile != "" {
+		s.CAFile = f.Path(s.CAFile)
+		data, err := os.ReadFile(s.CAFile)
+		if err != nil {
+			f.Fault("signer.ca_file", s.CAFile, "it cannot be read: "+err.Error(), "")
+		} else if b, _ := pem.Decode(data); b == nil || b.Type != "CERTIFICATE" {
+			f.Fault("signer.ca_file", s.CAFile, "it holds no PEM certificate", "name the certificate that 'agentkeys signer init' printed")
+		}
+		s.CA = string(data)
+	}
+	if f.Need("signer.key_file", s.KeyFile, "name the broker's own key; 'agentkeys broker init' makes one") {
+		s.KeyFile = f.Path(s.KeyFile)
+		readable(f, "signer.key_file", s.KeyFile)
+	}
+}
+
+var (
+	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	regionName = regexp.MustCompile(`^[a-z0-9-]{2,32}$`)
+	roleARN    = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}$`)
+)
+
+func (c *Config) cloud(f *conf.File) {
+	w := c.Cloud
+	if w == nil {
+		return
+	}
+	if f.Need("cloud.region", w.Region, "as eu-central-1") && !regionName.MatchString(w.Region) {
+		f.Fault("cloud.region", w.Region, "it is not the name of a region", "write it as eu-central-1")
+	}
+	if f.Need("cloud.bucket", w.Bucket, "name the bucket of the credentials") && !bucketName.MatchString(w.Bucket) {
+		f.Fault("cloud.bucket", w.Bucket, "it is not the name of a bucket", "write 3 to 63 lower-case letters, digits, dots and hyphens")
+	}
+	if f.Need("cloud.role_arn", w.RoleARN, "'agentkeys cloud apply' prints it") && !roleARN.MatchString(w.RoleARN) {
+		f.Fault("cloud.role_arn", w.RoleARN, "it is not the ARN of a role", "write it as arn:aws:iam::123456789012:role/agentkeys-data")
+	}
+	if w.Audience == "" {
+		w.Audience = AudienceSTS
+	}
+	for _, e := range [][2]string{{"cloud.s3_endpoint", w.S3Endpoint}, {"cloud.sts_endpoint", w.STSEndpoint}} {
+		if e[1] != "" {
+			f.Origin(e[0], e[1])
+		}
+	}
+	if (w.S3Endpoint == "") != (w.STSEndpoint == "") {
+		f.Fault("cloud", "", "only one of s3_endpoint and sts_endpoint is set: sessions of one cloud do not count in another", "set both, or neither for AWS")
+	}
+}
+
+func (c *Config) audiences(f *conf.File) {
+	taken := map[string]string{c.Origin: "the broker itself"}
+	if c.Signer != nil {
+		if by := taken[c.Signer.Audience]; by != "" {
+			f.Fault("signer.audience", c.Signer.Audience, "it is the audience of "+by, "give each its own")
+		}
+		taken[c.Signer.Audience] = "the signer"
+	}
+	if c.Cloud != nil {
+		if by := taken[c.Cloud.Audience]; by != "" {
+			f.Fault("cloud.audience", c.Cloud.Audience, "it is the audience of "+by, "give each its own")
+		}
+		taken[c.Cloud.Audience] = "the cloud"
+	}
+	for i := range c.Audiences {
+		a := &c.Audiences[i]
+		at := fmt.Sprintf("audiences[%d]", i)
+		if by := taken[a.Name]; by != "" {
+			f.Fault(at, a.Name, "it is the audience of "+by, "give each its own")
+		}
+		if a.Name == "" || len(a.Name) > 256 || strings.ContainsFunc(a.Name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			f.Fault(at, a.Name, "it is not an audience", "write it exactly as the target wants it")
+		}
+		taken[a.Name] = "another entry"
+		switch a.Alg {
+		case "":
+			a.Alg = "ES256"
+		case "ES256", "RS256":
+		default:
+			f.Fault(at, a.Alg, "it is not an algorithm of ours", "write ES256 or RS256")
+		}
+	}
+}
+
+func (c *Config) logins(f *conf.File) {
+	l := c.Logins
+	if len(c.Methods()) == 0 {
+		f.Fault("logins", "", "nobody could log in", "set at least one of logins.email, logins.wallet, logins.google and logins.passkey")
+	}
+	if m := l.Email; m != nil {
+		if f.Need("logins.email.from", m.From, "name the sender, as login@mail.example.com") && (strings.Count(m.From, "@") != 1 || strings.ContainsAny(m.From, " <>\r\n\t")) {
+			f.Fault("logins.email.from", m.From, "it is not a bare address", "write it as login@mail.example.com")
+		}
+		if f.Need("logins.email.smtp", m.SMTP, "name the submission server, as smtp.example.com:587") {
+			if host, port, err := net.SplitHostPort(m.SMTP); err != nil || host == "" || port == "" {
+				f.Fault("logins.email.smtp", m.SMTP, "it is not HOST:PORT", "write it as smtp.example.com:587")
+			}
+		}
+		switch {
+		case (m.User == "") != (m.PasswordFile == ""):
+			f.Fault("logins.email.user", m.User, "only one of user and password_file is set", "set both, or neither for a server that knows this host")
+		case m.PasswordFile != "":
+			m.Password = f.Secret("logins.email.password_file", m.PasswordFile)
+		}
+	}
+	if w := l.Wallet; w != nil {
+		if len(w.Chains) == 0 {
+			w.Chains = []Chain{{ID: 1}}
+		}
+		seen := map[uint64]bool{}
+		for i := range w.Chains {
+			ch := &w.Chains[i]
+			if ch.ID == 0 || seen[ch.ID] {
+				f.Fault("logins.wallet.chains", fmt.Sprint(ch.ID), "it is no chain id, or stands twice", "write each chain's id once, as 1 for Ethereum")
+			}
+			seen[ch.ID] = true
+			if ch.RPCFile != "" {
+				ch.RPC = f.Secret("logins.wallet.chains", ch.RPCFile)
+				if u, err := url.Parse(string(ch.RPC.Expose())); !ch.RPC.IsZero() && (err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && conf.Loopback(u.Hostname()))) {
+					f.Fault("logins.wallet.chains", ch.RPCFile, "it does not hold an https URL", "write the URL of the chain's RPC into it")
+				}
+			}
+		}
+	}
+	if g := l.Google; g != nil {
+		if g.Issuer == "" {
+			g.Issuer = GoogleIssuer
+		}
+		f.Origin("logins.google.issuer", g.Issuer)
+		f.Need("logins.google.client_id", g.ClientID, "take it from the provider's console")
+		if f.Need("logins.google.client_secret_file", g.ClientSecretFile, "name the file with the client's secret") {
+			g.ClientSecret = f.Secret("logins.google.client_secret_file", g.ClientSecretFile)
+		}
+	}
+	if p := l.Passkey; p != nil {
+		host := c.Host()
+		if p.RPID == "" {
+			p.RPID = host
+		}
+		if p.RPID != host && !strings.HasSuffix(host, "."+p.RPID) || net.ParseIP(p.RPID) != nil {
+			f.Fault("logins.passkey.rp_id", p.RPID, "browsers accept only the host of origin or a domain above it, and no IP address", "write "+host+" or leave it out")
+		}
+		if p.Name == "" {
+			p.Name = "AgentKeys"
+		}
+	}
+}
+
+// Methods are the logins that are on.
+func (c *Config) Methods() []string {
+	methods := []string{}
+	for _, m := range []struct {
+		name string
+		on   bool
+	}{
+		{brokerapi.LoginEmail, c.Logins.Email != nil}, {brokerapi.LoginWallet, c.Logins.Wallet != nil},
+		{brokerapi.LoginGoogle, c.Logins.Google != nil}, {brokerapi.LoginPasskey, c.Logins.Passkey != nil},
+	} {
+		if m.on {
+			methods = append(methods, m.name)
+		}
+	}
+	return methods
+}
+
+func (c *Config) limits(f *conf.File) {
+	for _, l := range []struct {
+		name     string
+		n        *int
+		standard int
+	}{
+		{"limits.requests_per_second", &c.Limits.RequestsPerSecond, 20}, {"limits.burst", &c.Limits.Burst, 100},
+		{"limits.logins_per_hour", &c.Limits.LoginsPerHour, 30}, {"limits.mails_per_hour", &c.Limits.MailsPerHour, 5},
+	} {
+		switch {
+		case *l.n == 0 && !f.Has(l.name):
+			*l.n = l.standard
+		case *l.n < 1 || *l.n > 1e6:
+			f.Fault(l.name, fmt.Sprint(*l.n), "it is not between 1 and 1000000", fmt.Sprintf("leave it out for %d", l.standard))
+		}
+	}
+}
+
+// RequestEvery is the pace of one peer's requests.
+func (l Limits) RequestEvery() time.Duration { return time.Second / time.Duration(l.RequestsPerSecond) }
+
+// Algs are the audiences' algorithms, the cloud's among them.
+func (c *Config) Algs() map[string]string {
+	algs := map[string]string{}
+	if c.Cloud != nil {
+		algs[c.Cloud.Audience] = "ES256"
+	}
+	for _, a := range c.Audiences {
+		algs[a.Name] = a.Alg
+	}
+	return algs
+}
+
+// NeedsRS256 reports whether an RSA key must be there.
+func (c *Config) NeedsRS256() bool {
+	return slices.ContainsFunc(c.Audiences, func(a Audience) bool { return a.Alg == "RS256" })
+}
+
+// API is what clients are told.
+func (c *Config) API(version string) brokerapi.Config {
+	out := brokerapi.Config{Issuer: c.Origin, Version: version, Logins: c.Methods()}
+	if s := c.Signer; s != nil {
+		out.Signer = &brokerapi.Signer{URL: s.URL, Audience: s.Audience, CA: s.CA}
+	}
+	if w := c.Cloud; w != nil {
+		out.Cloud = &brokerapi.Cloud{
+			Region: w.Region, Bucket: w.Bucket, RoleARN: w.RoleARN, Audience: w.Audience,
+			S3Endpoint: w.S3Endpoint, STSEndpoint: w.STSEndpoint, PathStyle: w.PathStyle,
+		}
+	}
+	return out
+}
+
+func readable(f *conf.File, setting, path string) {
+	in, err := os.Open(path)
+	if err != nil {
+		f.Fault(setting, path, "it cannot be read: "+err.Error(), "")
+		return
+	}
+	_ = in.Close()
+}
