@@ -43,12 +43,16 @@ type WalletRequest struct {
 
 // WalletLogin is Sign-In with Ethereum, EIP-4361 (internal/siwe).
 type WalletLogin interface {
+	// ParseAddress parses what a person types: EIP-55 or all lowercase.
+	ParseAddress(s string) (agentkeys.Wallet, error)
 	// Message returns the text to sign. An unknown chain is an error.
 	Message(r WalletRequest) (string, error)
-	// Verify returns nil if message is one for r, each field checked and now
-	// within its times, and signature, 0x and hex, is its owner's: of a key, or
-	// by ERC-1271 where a contract is the wallet.
-	Verify(ctx context.Context, r WalletRequest, message, signature string, now time.Time) error
+	// Verify returns no error if message is one for r, each field checked and
+	// now within its times, and signature, 0x and hex, is its owner's: of the
+	// key of the address or, by ERC-1271, of a contract there. contract says
+	// which: one address may have another contract, of another owner, on each
+	// chain.
+	Verify(ctx context.Context, r WalletRequest, message, signature string, now time.Time) (contract bool, err error)
 }
 
 // ProviderLogin is a relying party of one OpenID provider, Google in the first
