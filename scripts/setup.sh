@@ -23,6 +23,9 @@ need python3 python3                          # a second reading of the signer's
 need dbus-daemon dbus-daemon                  # a session bus, and on it
 need gnome-keyring-daemon gnome-keyring       # a real OS keychain
 need npm npm                                  # JavaScript SDKs
+need chromium chromium                        # sign-in pages and passkeys
+need unshare util-linux                       # a network of the tests' own
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || have initdb || missing+=(postgresql)   # what replicas share
 have node || have npm || missing+=(nodejs)
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -55,5 +58,14 @@ fi
 vectors=$(sed -n 's/.*wycheproofModule = "\(.*\)"/\1/p' internal/envelope/wycheproof_test.go)
 (cd / && GOFLAGS= go mod download "$vectors")
 go mod download
+
+# A real S3 and STS, built from the module proxy once.
+version=$(sed -n 's/^\tversion = "\(v[0-9.]*\)"$/\1/p' internal/testsrv/versity/program.go)
+if [ ! -x "$cache/bin/versitygw-$version" ]; then
+	say "building versitygw $version into $cache/bin, which takes some minutes"
+	mkdir -p "$cache/bin/new"
+	(cd / && GOBIN=$cache/bin/new GOFLAGS='' GOWORK=off CGO_ENABLED=0 go install "github.com/versity/versitygw/cmd/versitygw@$version")
+	mv "$cache/bin/new/versitygw" "$cache/bin/versitygw-$version"
+fi
 
 say "ready: $(go version | cut -d' ' -f3), node $(node --version)"
