@@ -69,7 +69,7 @@ type TokenFields struct {
 
 // Usage is what an answer said of its cost.
 type Usage struct {
-	// Model is "" where the answers do not name it; see RequestModel.
+	// Model is "" where the answers do not name it.
 	Model string
 	// Cost is what the answer said it cost, rounded up, if HasCost.
 	Cost    grant.Money
@@ -245,19 +245,3 @@ func total(slots *[maxSlots]scalar, sum []int) (int64, bool) {
 }
 
 const maxModel = 256
-
-// RequestModel returns the model that a request asks for: the string "model"
-// of its JSON object, or "". It is for services whose answers do not name the
-// model; a request that names it twice has none.
-func RequestModel(body []byte) string {
-	s := scanner{b: body}
-	if !s.eat('{') || !s.object(modelPath) {
-		return ""
-	}
-	if v := s.slots[0]; len(v) > 0 && v[0] == '"' && len(v) < maxModel {
-		return v.text()
-	}
-	return ""
-}
-
-var modelPath = &trie{kids: []branch{{"model", &trie{slot: 0}}}, slot: -1}

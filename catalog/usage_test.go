@@ -156,23 +156,6 @@ func TestMergeIsAssociativeAndIdempotent(t *testing.T) {
 	})
 }
 
-func TestRequestModel(t *testing.T) {
-	for body, want := range map[string]string{
-		`{"messages":[{"model":"x"}],"model":"command-r"}`: "command-r",
-		`{"model":"a\u002db"}`:                             "a-b",
-		`{"model":"a","model":"b"}`:                        "",
-		`{"model":7}`:                                      "",
-		`{"Model":"a"}`:                                    "",
-		`[{"model":"a"}]`:                                  "",
-		`{"model":"` + strings.Repeat("a", 300) + `"}`:     "",
-		``: "",
-	} {
-		if got := RequestModel([]byte(body)); got != want {
-			t.Errorf("%.40s: %q, want %q", body, got, want)
-		}
-	}
-}
-
 // chat is a chat completion of some 2 KB, as services send it.
 func chat() []byte {
 	text := strings.Repeat(`The quick brown fox jumps over the \"lazy\" dog.\n`, 33)
@@ -230,6 +213,5 @@ func FuzzFromJSON(f *testing.F) {
 				t.Fatalf("%s: %+v costs %v", e.ID, u, m)
 			}
 		}
-		RequestModel(doc)
 	})
 }

@@ -65,7 +65,7 @@ if [ ! -x "$cache/bin/versitygw-$version" ]; then
 	say "building versitygw $version into $cache/bin, which takes some minutes"
 	mkdir -p "$cache/bin/new"
 	(cd / && GOBIN=$cache/bin/new GOFLAGS='' GOWORK=off CGO_ENABLED=0 go install "github.com/versity/versitygw/cmd/versitygw@$version")
-	mv "$cache/bin/new/versitygw" "$cache/bin/versitygw-$version"
+	mv "$cache/bin/new/versitygw" "$cache/bin/versitygw-$version" && rmdir "$cache/bin/new"
 fi
 
 say "ready: $(go version | cut -d' ' -f3), node $(node --version)"

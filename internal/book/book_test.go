@@ -368,7 +368,7 @@ func TestRecorderFails(t *testing.T) {
 // TestCallerGone: a caller that gives up after the first entry does not keep
 // the second one out of the log.
 func TestCallerGone(t *testing.T) {
-	b, rec, _ := setUp(t, stateDir(t))
+	_, rec, _ := setUp(t, stateDir(t))
 	gone, cancel := context.WithCancel(ctx)
 	rec2 := &cancelling{tape: rec, cancel: cancel}
 	dir := stateDir(t)

@@ -49,7 +49,6 @@ type tape struct {
 	events []grant.Event
 	calls  int
 	failAt int
-	ctx    []context.Context
 }
 
 func (r *tape) Record(ctx context.Context, e grant.Event) error {
