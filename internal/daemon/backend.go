@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -31,8 +32,25 @@ func (b *backend) Identify(r *http.Request, presented []string) (inject.Caller, 
 
 func (b *backend) Route(s agentkeys.Service) (*inject.Route, error) { return b.opts.Routes.Route(s) }
 
+// CodeUnreachable is the denial of everything while it is not known whether
+// grants are still in force.
+const CodeUnreachable grant.Code = "broker-unreachable"
+
+func (b *backend) fresh(ctx context.Context) error {
+	if b.opts.Fresh == nil {
+		return nil
+	}
+	if err := b.opts.Fresh(ctx); err != nil {
+		return &grant.Denial{Code: CodeUnreachable, Detail: err.Error(), RetryAfter: time.Second}
+	}
+	return nil
+}
+
 // Lend decides, which records, and only then opens the credential.
 func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route, r grant.Request) (inject.Loan, error) {
+	if err := b.fresh(ctx); err != nil {
+		return inject.Loan{}, err
+	}
 	b.deciding.RLock()
 	g := b.opts.Directory.Grant(c.Agent, route.Service)
 	p, err := b.opts.Decider.Use(ctx, c.Agent, c.Wallet, route.Service, g, route.Policy, r)
@@ -54,6 +72,12 @@ func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route
 		// Revoked after the decision and before begin, so that it was not cut.
 		b.Settle(p, grant.Outcome{Reason: "revoked", Unsent: true})
 		return inject.Loan{}, &grant.Denial{Code: grant.CodeNoGrant, Detail: "the grant was revoked"}
+	}
+	// To read the credential may have taken long enough for a revocation that
+	// was not heard.
+	if err := b.fresh(ctx); err != nil {
+		b.Settle(p, grant.Outcome{Reason: string(CodeUnreachable), Unsent: true})
+		return inject.Loan{}, err
 	}
 	return inject.Loan{Permit: p, Secret: v, Context: use}, nil
 }

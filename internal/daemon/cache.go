@@ -22,6 +22,7 @@ type Vault interface {
 type cache struct {
 	vault  Vault
 	idle   time.Duration
+	maxAge time.Duration      // 0: none
 	forget func(secret.Value) // called before a value is cleared
 
 	mu      sync.Mutex
@@ -40,6 +41,7 @@ type entry struct {
 	value secret.Value
 	err   error
 	refs  int
+	made  time.Time
 	used  time.Time
 	gone  bool // no longer in entries: clear at the last release
 }
@@ -55,7 +57,7 @@ func (c *cache) get(ctx context.Context, p grant.Permit, now time.Time) (secret.
 	c.mu.Lock()
 	e := c.entries[k]
 	if e == nil {
-		e = &entry{key: k, ready: make(chan struct{})}
+		e = &entry{key: k, ready: make(chan struct{}), made: now}
 		c.entries[k] = e
 		// The load outlives a caller that gives up: others may wait for it.
 		go c.load(context.WithoutCancel(ctx), e, p)
@@ -114,12 +116,13 @@ func (c *cache) remove(w agentkeys.Wallet, s agentkeys.Service) {
 	}
 }
 
-// evict drops what has been idle since before now-idle, or everything.
+// evict drops what has been idle since before now-idle or was read before
+// now-maxAge, or everything.
 func (c *cache) evict(now time.Time, all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.entries {
-		if all || e.refs == 0 && now.Sub(e.used) >= c.idle {
+		if all || e.refs == 0 && now.Sub(e.used) >= c.idle || c.maxAge > 0 && now.Sub(e.made) >= c.maxAge {
 			c.drop(e)
 		}
 	}

@@ -42,8 +42,12 @@ type Options struct {
 	Runs      *Runs  // nil: agents' processes are not told apart on sockets
 	SocketDir string // for the agents' sockets; made 0700
 	Idle      time.Duration
-	Log       *slog.Logger
-	Now       func() time.Time
+	MaxAge    time.Duration // after which a credential is read anew; 0: never
+	// Fresh returns nil if the Directory is known to be what it should be. nil:
+	// it always is. It is asked before every loan, and may wait for a while.
+	Fresh func(context.Context) error
+	Log   *slog.Logger
+	Now   func() time.Time
 }
 
 // Daemon lends credentials to agents over loopback and Unix sockets.
@@ -80,13 +84,18 @@ func New(o Options) *Daemon {
 	}
 	d.proxy = inject.New((*backend)(d), inject.Options{Logger: o.Log})
 	d.cache = newCache(o.Vault, o.Idle, d.proxy.Forget)
+	d.cache.maxAge = o.MaxAge
 	d.wg.Go(func() { d.sweep(ctx) })
 	return d
 }
 
 // sweep evicts idle credentials.
 func (d *Daemon) sweep(ctx context.Context) {
-	tick := time.NewTicker(max(d.opts.Idle/4, 10*time.Millisecond))
+	span := d.opts.Idle
+	if d.opts.MaxAge > 0 {
+		span = min(span, d.opts.MaxAge)
+	}
+	tick := time.NewTicker(max(span/4, 10*time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {

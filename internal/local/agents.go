@@ -28,11 +28,10 @@ var ErrTerms = errors.New("impossible terms")
 // CreateAgent adds an agent with a wallet derived for its label and opens its
 // socket.
 func (h *Host) CreateAgent(ctx context.Context, label agentkeys.Agent) (book.Agent, error) {
-	wallet, err := h.signer.Wallet(h.signer.Account(), signer.AgentPath(label))
-	if err != nil {
+	if err := h.manage(); err != nil {
 		return book.Agent{}, err
 	}
-	a, err := h.book.CreateAgent(ctx, label, wallet, h.now())
+	a, err := h.dir.CreateAgent(ctx, label, h.now())
 	if err != nil {
 		return a, err
 	}
@@ -44,13 +43,16 @@ func (h *Host) CreateAgent(ctx context.Context, label agentkeys.Agent) (book.Age
 // repeated after a failure. An agent made later under the same label has the
 // same wallet.
 func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
-	a, ok := h.book.Agent(label)
+	if err := h.manage(); err != nil {
+		return err
+	}
+	a, ok := h.dir.Agent(label)
 	if !ok {
 		return fmt.Errorf("%w: %s", book.ErrUnknownAgent, label)
 	}
 	// As in Revoke, what stops the agent waits for nothing.
-	for _, g := range h.book.GrantsOf(label) {
-		if _, err := h.book.RemoveGrant(ctx, label, g.Svc, h.now()); err != nil && !errors.Is(err, book.ErrUnknownGrant) {
+	for _, g := range h.grantsOf(label) {
+		if _, err := h.dir.RemoveGrant(ctx, label, g.Svc, h.now()); err != nil && !errors.Is(err, book.ErrUnknownGrant) {
 			return err
 		}
 		h.daemon.Revoked(g.Wallet, g.Svc)
@@ -68,8 +70,8 @@ func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
 			return err
 		}
 	}
-	gone, err := h.book.RemoveAgent(ctx, label, h.now())
-	if _, still := h.book.Agent(label); !still {
+	gone, err := h.dir.RemoveAgent(ctx, label, h.now())
+	if _, still := h.dir.Agent(label); !still {
 		h.daemon.CloseAgent(label)
 	}
 	for _, g := range gone { // dead ones, whose files could not be removed before
@@ -79,7 +81,7 @@ func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
 }
 
 // Agents returns every agent.
-func (h *Host) Agents() []book.Agent { return h.book.Agents() }
+func (h *Host) Agents() []book.Agent { return h.dir.Agents() }
 
 // GrantInfo is a grant with what has been used of it.
 type GrantInfo struct {
@@ -91,13 +93,16 @@ type GrantInfo struct {
 // Grant lends svc to an agent on terms, in place of an earlier grant: it seals
 // a copy of the credential into the agent's own prefix first.
 func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, t book.Terms) (GrantInfo, error) {
+	if err := h.manage(); err != nil {
+		return GrantInfo{}, err
+	}
 	h.change.Lock()
 	defer h.change.Unlock()
 	e, err := h.cat.entry(svc)
 	if err != nil {
 		return GrantInfo{}, err
 	}
-	a, ok := h.book.Agent(label)
+	a, ok := h.dir.Agent(label)
 	if !ok {
 		return GrantInfo{}, fmt.Errorf("%w: %s", book.ErrUnknownAgent, label)
 	}
@@ -118,8 +123,14 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 	if err := h.sealCopy(ctx, a, svc); err != nil {
 		return GrantInfo{}, err
 	}
-	old := h.book.Grant(label, svc)
-	g, err := h.book.PutGrant(ctx, label, svc, t, h.now())
+	old := h.dir.Grant(label, svc)
+	g, err := h.dir.PutGrant(ctx, label, svc, t, h.now())
+	if err != nil && h.opts.Remote != nil && old == nil {
+		// The agent's own machine could read a copy without a grant. If the
+		// broker made the grant all the same, it lends nothing.
+		gone := grant.Event{Agent: label, Subject: a.Wallet.String(), Reason: "the grant was not acknowledged"}
+		err = errors.Join(err, h.deleteCopy(context.WithoutCancel(ctx), gone, a.Wallet, svc))
+	}
 	if err != nil {
 		return GrantInfo{}, err
 	}
@@ -148,11 +159,17 @@ func priced(e *catalog.Entry) bool {
 // Revoke ends the grant of svc to an agent. When it returns nil no later
 // request finds the grant or a cached credential, and the copy is gone.
 func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service) error {
+	if err := h.manage(); err != nil {
+		return err
+	}
 	// The grant goes before the lock is waited for: what holds it must not
 	// delay a revocation.
-	g, err := h.book.RemoveGrant(ctx, label, svc, h.now())
+	g, err := h.dir.RemoveGrant(ctx, label, svc, h.now())
 	if g != nil {
 		h.daemon.Revoked(g.Wallet, svc)
+	}
+	if a, ok := h.dir.Agent(label); g == nil && ok && h.opts.Remote != nil && errors.Is(err, book.ErrUnknownGrant) && h.leftCopy(ctx, a, svc) {
+		g, err = &grant.Grant{Agent: label, Wallet: a.Wallet, Svc: svc}, nil
 	}
 	if err != nil {
 		return err
@@ -165,7 +182,7 @@ func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.
 // Grants returns every grant with its usage.
 func (h *Host) Grants() []GrantInfo {
 	out := []GrantInfo{}
-	for _, g := range h.book.Grants() {
+	for _, g := range h.dir.Grants() {
 		out = append(out, h.grantInfo(g))
 	}
 	return out
@@ -178,8 +195,8 @@ func (h *Host) grantInfo(g *grant.Grant) GrantInfo {
 
 // sealCopy seals the master's credential once more into the agent's prefix.
 func (h *Host) sealCopy(ctx context.Context, a book.Agent, svc agentkeys.Service) error {
-	e := grant.Event{Time: h.now(), Op: "credential.lend", Actor: h.master, Agent: a.Label, Subject: a.Wallet.String()}
-	read, err := h.decider.Own(ctx, grant.ActLend, h.master, svc, e)
+	e := grant.Event{Time: h.now(), Op: "credential.lend", Actor: h.wallet, Agent: a.Label, Subject: a.Wallet.String()}
+	read, err := h.decider.Own(ctx, grant.ActLend, h.wallet, svc, e)
 	if err != nil {
 		return err
 	}
@@ -231,7 +248,7 @@ func lentTo(grants []*grant.Grant) string {
 // is gone already is as good. h.change is held.
 func (h *Host) removeCopy(ctx context.Context, g *grant.Grant) error {
 	h.ledger.Drop(g.ID)
-	if h.book.Grant(g.Agent, g.Svc) != nil {
+	if h.dir.Grant(g.Agent, g.Svc) != nil {
 		return nil
 	}
 	return h.deleteCopy(ctx, grant.Event{Agent: g.Agent, Subject: g.Wallet.String(), Grant: g.ID}, g.Wallet, g.Svc)
@@ -239,7 +256,7 @@ func (h *Host) removeCopy(ctx context.Context, g *grant.Grant) error {
 
 func (h *Host) deleteCopy(ctx context.Context, e grant.Event, w agentkeys.Wallet, svc agentkeys.Service) error {
 	h.daemon.Forget(w, svc)
-	e.Time, e.Op, e.Actor = h.now(), "credential.delete", h.master
+	e.Time, e.Op, e.Actor = h.now(), "credential.delete", h.wallet
 	p, err := h.decider.Own(ctx, grant.ActDelete, w, svc, e)
 	if err != nil {
 		return err

@@ -48,6 +48,9 @@ type StoreResult struct {
 func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value, o StoreOptions) (StoreResult, error) {
 	defer v.Clear()
 	res := StoreResult{Service: svc}
+	if err := h.manage(); err != nil {
+		return res, err
+	}
 	e, err := h.cat.entry(svc)
 	if err != nil {
 		return res, err
@@ -77,16 +80,16 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 
 	h.change.Lock()
 	defer h.change.Unlock()
-	ev := grant.Event{Time: h.now(), Op: opStore, Actor: h.master, Subject: "verified: " + string(res.Verdict)}
-	p, err := h.decider.Own(ctx, grant.ActStore, h.master, svc, ev)
+	ev := grant.Event{Time: h.now(), Op: opStore, Actor: h.wallet, Subject: "verified: " + string(res.Verdict)}
+	p, err := h.decider.Own(ctx, grant.ActStore, h.wallet, svc, ev)
 	if err != nil {
 		return res, err
 	}
 	if res.Revision, err = h.vault.Store(ctx, p, rec); err != nil {
 		return res, err
 	}
-	for _, g := range h.book.GrantsFor(svc) {
-		a, ok := h.book.Agent(g.Agent)
+	for _, g := range h.grantsFor(svc) {
+		a, ok := h.dir.Agent(g.Agent)
 		if !ok {
 			continue
 		}
@@ -114,7 +117,7 @@ type CredentialInfo struct {
 
 // Credentials lists what is stored, by service.
 func (h *Host) Credentials(ctx context.Context) ([]CredentialInfo, error) {
-	infos, err := h.vault.Infos(ctx, h.master)
+	infos, err := h.vault.Infos(ctx, h.wallet)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +127,7 @@ func (h *Host) Credentials(ctx context.Context) ([]CredentialInfo, error) {
 		if e, err := h.cat.entry(i.Service); err == nil {
 			c.Name = e.Name
 		}
-		for _, g := range h.book.GrantsFor(i.Service) {
+		for _, g := range h.grantsFor(i.Service) {
 			c.Agents = append(c.Agents, g.Agent)
 		}
 		out = append(out, c)
@@ -160,7 +163,7 @@ func (h *Host) Credential(ctx context.Context, svc agentkeys.Service) (Credentia
 	if e, err := h.cat.entry(svc); err == nil {
 		d.Name = e.Name
 	}
-	for _, g := range h.book.GrantsFor(svc) {
+	for _, g := range h.grantsFor(svc) {
 		d.Agents = append(d.Agents, g.Agent)
 		d.Grants = append(d.Grants, h.grantInfo(g))
 	}
@@ -170,12 +173,15 @@ func (h *Host) Credential(ctx context.Context, svc agentkeys.Service) (Credentia
 // Reveal returns the secret itself. That a person confirmed it on a terminal
 // is the caller's business; that it happened is in the log before it does.
 func (h *Host) Reveal(ctx context.Context, svc agentkeys.Service) (secret.Value, error) {
+	if err := h.manage(); err != nil {
+		return secret.Value{}, err
+	}
 	rec, _, err := h.read(ctx, grant.ActReveal, "credential.reveal", svc)
 	return rec.Secret, err
 }
 
 func (h *Host) read(ctx context.Context, a grant.Action, op string, svc agentkeys.Service) (envelope.Record, envelope.Header, error) {
-	p, err := h.decider.Own(ctx, a, h.master, svc, grant.Event{Time: h.now(), Op: op, Actor: h.master})
+	p, err := h.decider.Own(ctx, a, h.wallet, svc, grant.Event{Time: h.now(), Op: op, Actor: h.wallet})
 	if err != nil {
 		return envelope.Record{}, envelope.Header{}, err
 	}
@@ -185,7 +191,10 @@ func (h *Host) read(ctx context.Context, a grant.Action, op string, svc agentkey
 // Remove deletes a credential. One that is lent is ErrGranted unless force,
 // which revokes its grants first.
 func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) error {
-	grants := h.book.GrantsFor(svc)
+	if err := h.manage(); err != nil {
+		return err
+	}
+	grants := h.grantsFor(svc)
 	if len(grants) > 0 && !force {
 		return fmt.Errorf("%w: %s", ErrGranted, lentTo(grants))
 	}
@@ -196,8 +205,8 @@ func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) er
 	}
 	h.change.Lock()
 	defer h.change.Unlock()
-	e := grant.Event{Time: h.now(), Op: "credential.delete", Actor: h.master}
-	p, err := h.decider.Own(ctx, grant.ActDelete, h.master, svc, e)
+	e := grant.Event{Time: h.now(), Op: "credential.delete", Actor: h.wallet}
+	p, err := h.decider.Own(ctx, grant.ActDelete, h.wallet, svc, e)
 	if err != nil {
 		return err
 	}

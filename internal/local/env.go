@@ -31,7 +31,7 @@ type Var struct {
 func (h *Host) Env(label agentkeys.Agent, token string) (Env, error) {
 	env := Env{Agent: label, Set: []Var{}}
 	now := h.now()
-	for _, g := range h.book.GrantsOf(label) {
+	for _, g := range h.grantsOf(label) {
 		if !now.Before(g.Expires) {
 			continue
 		}

@@ -59,7 +59,7 @@ func TestEnv(t *testing.T) {
 		if !strings.HasSuffix(set[name], book.TokenMark+s.Token) || catalog.LooksLikeKey(set[name]) {
 			t.Errorf("%s=%q", name, set[name])
 		}
-		if c, ok := (directory{w.book}).CallerByToken(set[name], now); !ok || c.Agent != a.Label || c.Wallet != a.Wallet {
+		if c, ok := (callers{w.book}).CallerByToken(set[name], now); !ok || c.Agent != a.Label || c.Wallet != a.Wallet {
 			t.Errorf("%s speaks for %+v", name, c)
 		}
 	}

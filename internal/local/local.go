@@ -1,7 +1,10 @@
-// Package local owns the laptop: broker, signer, vault, audit log and daemon
-// of one user in one process. What it does is what the owner may ask for over
-// the control socket. It is the only package that joins those that decide with
-// those that can decrypt, and must not depend on cmd, provision or chrome.
+// Package local owns the process that keeps and lends for one user: directory,
+// vault, audit log and daemon, joined. On a laptop all of it is on this machine;
+// with a Remote, roots, store and directory are a broker's, and the same code
+// joins them. What it does is what the owner may ask for over the control
+// socket. It is the only package that joins those that decide with those that
+// can decrypt, and must not depend on cmd, provision or chrome, nor on what
+// speaks to a broker.
 package local
 
 import (
@@ -26,6 +29,7 @@ import (
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/inject"
+	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/vault"
 )
@@ -45,8 +49,10 @@ const DefaultPort = 7461
 // Options are what a Host needs.
 type Options struct {
 	Paths   Paths
-	Roots   signer.Roots // the Host owns them from then on
+	Roots   signer.Roots // the Host owns them from then on; none with a Remote
+	Remote  *Remote      // nil: everything is on this machine
 	Port    int          // of the loopback listener; 0: the remembered one
+	Sockets string       // directory of the agents' sockets; "": the one of Paths
 	Idle    time.Duration
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -62,13 +68,16 @@ type Host struct {
 	started time.Time
 	harden  daemon.Hardening
 
-	signer  *signer.Signer
-	master  agentkeys.Wallet
+	signer  *signer.Signer   // nil with a Remote
+	wallet  agentkeys.Wallet // whose credentials these are, and who acts
 	audit   *audit.Log
 	logKey  *audit.Key
 	ledger  *grant.Ledger
 	decider *grant.Decider
-	book    *book.Book
+	book    *book.Book // placeholders, and on a laptop the directory
+	dir     directory
+	rem     remote
+	keys    vault.KeySource
 	vault   *vault.Vault
 	cat     *services
 	routes  *daemon.Routes
@@ -104,7 +113,7 @@ func Open(o Options) (_ *Host, err error) {
 	}
 	h.ledger = grant.NewLedger()
 	h.decider = grant.NewDecider(h.ledger, h.audit)
-	if h.book, err = book.Open(h.paths.Broker(), h.master, changes{h.audit, h}); err != nil {
+	if err := h.openDirectory(); err != nil {
 		return nil, err
 	}
 	left, err := h.openLedger()
@@ -122,12 +131,16 @@ func Open(o Options) (_ *Host, err error) {
 	if err := h.listen(); err != nil {
 		return nil, err
 	}
-	h.mend(context.Background(), left)
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
+	if o.Remote == nil {
+		h.mend(ctx, left)
+	} else {
+		h.wg.Go(func() { h.followRemote(ctx, left) })
+	}
 	h.wg.Go(func() { h.snapshots(ctx) })
 	return h, h.audit.Record(context.Background(), grant.Event{
-		Time: h.now(), Op: "daemon.start", Actor: h.master, Decision: grant.Done, Subject: "agentkeys " + o.Version,
+		Time: h.now(), Op: "daemon.start", Actor: h.wallet, Decision: grant.Done, Subject: "agentkeys " + o.Version,
 	})
 }
 
@@ -156,21 +169,45 @@ func (h *Host) prepare() error {
 		unlock()
 		return nil
 	})
-	if err := durable.Sweep(p.Data); err != nil {
+	if err := durable.MkdirAll(p.own()); err != nil {
 		return err
 	}
+	if err := durable.Sweep(p.own()); err != nil {
+		return err
+	}
+	if r := h.opts.Remote; r != nil {
+		h.wallet, h.keys = r.Wallet, r.Keys
+		return nil
+	}
 	h.signer = signer.New(h.opts.Roots)
-	h.master, err = h.signer.Wallet(h.signer.Account(), signer.MasterPath())
+	h.keys = h.signer
+	h.wallet, err = h.signer.Wallet(h.signer.Account(), signer.MasterPath())
+	return err
+}
+
+func (h *Host) logSeed() (secret.Value, error) {
+	if r := h.opts.Remote; r != nil {
+		return r.LogSeed, nil
+	}
+	return h.signer.LogSeed()
+}
+
+func (h *Host) openDirectory() (err error) {
+	if r := h.opts.Remote; r != nil {
+		return h.openRemote(r)
+	}
+	h.book, err = book.Open(h.paths.Broker(), h.wallet, changes{h.audit, h})
+	h.dir = laptop{h.book, h.signer}
 	return err
 }
 
 func (h *Host) openLog() error {
-	seed, err := h.signer.LogSeed()
+	seed, err := h.logSeed()
 	if err != nil {
 		return err
 	}
 	defer seed.Clear()
-	if h.logKey, err = audit.NewKey("agentkeys/"+h.master.String(), seed); err != nil {
+	if h.logKey, err = audit.NewKey("agentkeys/"+h.wallet.String(), seed); err != nil {
 		return err
 	}
 	// For `audit verify`, which has no roots. Whoever doubts the disk brings
@@ -213,7 +250,7 @@ func (h *Host) openLedger() (unfinished, error) {
 	}
 	h.ledger.Restore(snap.Accounts)
 	grants := map[string]*grant.Grant{}
-	for _, g := range h.book.Grants() {
+	for _, g := range h.dir.Grants() {
 		grants[g.ID] = g
 	}
 	left := unfinished{}
@@ -237,7 +274,7 @@ func (h *Host) saveLedger() error {
 	snap := ledgerFile{Size: h.audit.Size()}
 	all := h.ledger.Snapshot()
 	snap.Accounts = make(map[string]grant.Account, len(all))
-	for _, g := range h.book.Grants() {
+	for _, g := range h.dir.Grants() {
 		if a, ok := all[g.ID]; ok {
 			snap.Accounts[g.ID] = a
 		}
@@ -278,7 +315,7 @@ func (h *Host) snapshots(ctx context.Context) {
 }
 
 func (h *Host) openVault() error {
-	blobs, err := dirblob.Open(h.paths.Store())
+	blobs, err := h.blobs()
 	if err != nil {
 		return err
 	}
@@ -286,18 +323,35 @@ func (h *Host) openVault() error {
 	if err != nil {
 		return err
 	}
-	h.vault = vault.New(blobs, h.signer, marks)
+	h.vault = vault.New(blobs, h.keys, marks)
 	return nil
+}
+
+func (h *Host) blobs() (vault.Blobs, error) {
+	if r := h.opts.Remote; r != nil {
+		return r.Blobs, nil
+	}
+	return dirblob.Open(h.paths.Store())
 }
 
 func (h *Host) listen() error {
 	h.runs = daemon.OpenRuns(h.paths.Runs())
 	h.onClose(func(context.Context) error { h.runs.Close(); return nil })
-	h.daemon = daemon.New(daemon.Options{
-		Directory: directory{h.book}, Decider: h.decider, Vault: h.vault, Routes: h.routes, Runs: h.runs,
-		SocketDir: h.paths.AgentSockets(), Idle: h.opts.Idle, Log: h.log, Now: h.now,
-	})
+	o := daemon.Options{
+		Directory: lookup{callers{h.book}, h.dir}, Decider: h.decider, Vault: h.vault, Routes: h.routes, Runs: h.runs,
+		SocketDir: h.opts.Sockets, Idle: h.opts.Idle, Log: h.log, Now: h.now,
+	}
+	if o.SocketDir == "" {
+		o.SocketDir = h.paths.AgentSockets()
+	}
+	if h.opts.Remote != nil {
+		o.Fresh, o.MaxAge = h.fresh, remoteMaxAge
+	}
+	h.daemon = daemon.New(o)
 	h.onClose(h.daemon.Close)
+	if h.opts.Remote != nil {
+		h.watchRemote() // before anything is lent
+	}
 	port, remembered, err := h.port()
 	if err != nil {
 		return err
@@ -314,7 +368,7 @@ func (h *Host) listen() error {
 	if err := durable.WriteFile(h.paths.Port(), []byte(strconv.Itoa(port)+"\n")); err != nil {
 		return err
 	}
-	for _, a := range h.book.Agents() {
+	for _, a := range h.dir.Agents() {
 		h.listenAgent(a)
 	}
 	return nil
@@ -351,7 +405,7 @@ func (h *Host) Close(ctx context.Context) error {
 	if h.stop != nil {
 		h.stop()
 		h.wg.Wait()
-		_ = h.audit.Note(grant.Event{Time: h.now(), Op: "daemon.stop", Actor: h.master, Decision: grant.Done})
+		_ = h.audit.Note(grant.Event{Time: h.now(), Op: "daemon.stop", Actor: h.wallet, Decision: grant.Done})
 	}
 	var errs []error
 	for i := len(h.closers) - 1; i >= 0; i-- {
@@ -359,6 +413,9 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	h.closers = nil
 	h.opts.Roots.Clear()
+	if r := h.opts.Remote; r != nil {
+		r.LogSeed.Clear()
+	}
 	return errors.Join(errs...)
 }
 
@@ -378,11 +435,20 @@ func (c changes) Record(ctx context.Context, e grant.Event) error {
 	return c.Log.Record(ctx, e)
 }
 
-// directory is the broker as the daemon asks it.
-type directory struct{ *book.Book }
+// lookup is what the daemon asks, and callers the half of it that is about
+// placeholders.
+type lookup struct {
+	callers
+	dir Directory
+}
+
+type callers struct{ book *book.Book }
 
 // CallerByToken implements daemon.Directory.
-func (d directory) CallerByToken(presented string, now time.Time) (inject.Caller, bool) {
-	a, ok := d.AgentByToken(presented, now)
+func (c callers) CallerByToken(presented string, now time.Time) (inject.Caller, bool) {
+	a, ok := c.book.AgentByToken(presented, now)
 	return inject.Caller{Agent: a.Label, Wallet: a.Wallet}, ok
 }
+
+// Grant implements daemon.Directory.
+func (l lookup) Grant(a agentkeys.Agent, s agentkeys.Service) *grant.Grant { return l.dir.Grant(a, s) }

@@ -37,12 +37,32 @@ func (u unfinished) replay(e audit.Entry) {
 func (h *Host) mend(ctx context.Context, u unfinished) {
 	h.change.Lock()
 	defer h.change.Unlock()
+	if h.opts.Remote == nil {
+		// Elsewhere a copy without a grant may be one whose grant another
+		// device is just about to make.
+		h.deleteOrphans(ctx)
+	}
+	for svc := range u {
+		for _, g := range h.grantsFor(svc) {
+			a, ok := h.dir.Agent(g.Agent)
+			if !ok {
+				continue
+			}
+			if err := h.sealCopy(ctx, a, svc); err != nil && !errors.Is(err, vault.ErrNotFound) {
+				h.log.Warn("a copy was not renewed", "agent", g.Agent.String(), "service", svc.String(), "err", err)
+			}
+		}
+	}
+}
+
+// deleteOrphans deletes copies without a grant. h.change is held.
+func (h *Host) deleteOrphans(ctx context.Context) {
 	type place struct {
 		w agentkeys.Wallet
 		s agentkeys.Service
 	}
 	lent := map[place]bool{}
-	for _, g := range h.book.Grants() {
+	for _, g := range h.dir.Grants() {
 		lent[place{g.Wallet, g.Svc}] = true
 	}
 	dirs, err := os.ReadDir(filepath.Join(h.paths.Store(), "bots"))
@@ -51,7 +71,7 @@ func (h *Host) mend(ctx context.Context, u unfinished) {
 	}
 	for _, d := range dirs {
 		w, err := agentkeys.ParseWallet(d.Name())
-		if err != nil || w == h.master {
+		if err != nil || w == h.wallet {
 			continue
 		}
 		infos, err := h.vault.Infos(ctx, w)
@@ -67,22 +87,11 @@ func (h *Host) mend(ctx context.Context, u unfinished) {
 			}
 		}
 	}
-	for svc := range u {
-		for _, g := range h.book.GrantsFor(svc) {
-			a, ok := h.book.Agent(g.Agent)
-			if !ok {
-				continue
-			}
-			if err := h.sealCopy(ctx, a, svc); err != nil && !errors.Is(err, vault.ErrNotFound) {
-				h.log.Warn("a copy was not renewed", "agent", g.Agent.String(), "service", svc.String(), "err", err)
-			}
-		}
-	}
 }
 
 func (h *Host) deleteLeft(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Service) error {
 	p, err := h.decider.Own(ctx, grant.ActDelete, w, svc, grant.Event{
-		Time: h.now(), Op: "credential.delete", Actor: h.master, Subject: w.String(), Reason: "left by an interrupted change",
+		Time: h.now(), Op: "credential.delete", Actor: h.wallet, Subject: w.String(), Reason: "left by an interrupted change",
 	})
 	if err != nil {
 		return err

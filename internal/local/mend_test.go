@@ -65,8 +65,8 @@ func TestMendCopies(t *testing.T) {
 	}
 	k := w.killed()
 	k.open()
-	if k.copies(a.Wallet) != "openrouter" || k.copies(b.Wallet) != "" || k.copies(k.master) != "groq openrouter" {
-		t.Errorf("%q %q %q", k.copies(a.Wallet), k.copies(b.Wallet), k.copies(k.master))
+	if k.copies(a.Wallet) != "openrouter" || k.copies(b.Wallet) != "" || k.copies(k.wallet) != "groq openrouter" {
+		t.Errorf("%q %q %q", k.copies(a.Wallet), k.copies(b.Wallet), k.copies(k.wallet))
 	}
 	if k.copyOf(a.Wallet, "openrouter") != routerKey(1) || k.revealed("groq") != groqKey {
 		t.Error("a key was lost")
@@ -91,7 +91,7 @@ func TestMendStores(t *testing.T) {
 				}
 			}
 			ctx, svc := context.Background(), serviceOf(t, "openrouter")
-			p, err := w.decider.Own(ctx, grant.ActStore, w.master, svc, grant.Event{Time: time.Now(), Op: opStore, Actor: w.master})
+			p, err := w.decider.Own(ctx, grant.ActStore, w.wallet, svc, grant.Event{Time: time.Now(), Op: opStore, Actor: w.wallet})
 			if err == nil {
 				_, err = w.vault.Store(ctx, p, envelope.Record{Secret: secret.FromString(routerKey(2)), Kind: "api-key", Route: "import"})
 			}

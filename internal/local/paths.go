@@ -14,6 +14,7 @@ import (
 //
 //	Config/services/<id>.yaml     services the user added
 //	Config/settings.json          what `services set` changed
+//	Config/broker.json            the login at a broker, if there is one
 //	Data/roots.age                the signer's two roots
 //	Data/custody.json             where the passphrase of roots.age is: keychain or person
 //	Data/store/                   the vault's objects
@@ -27,8 +28,21 @@ import (
 //	Run/control.sock              the owner's socket
 //	Run/runs.json                 the processes that run agents
 //	Run/agents/<label>.sock       the agents' sockets
+//
+// With a login at a broker, its own things are below Data/devices/<Device>/ in
+// place of Data: marks, log, log.vkey, broker (placeholders only), ledger.json.
 type Paths struct {
 	Config, Data, State, Run string
+	// Device names this machine's login at a broker; "": there is none.
+	Device string
+}
+
+// own is the directory of what belongs to the login, or to the laptop's roots.
+func (p Paths) own() string {
+	if p.Device != "" {
+		return filepath.Join(p.Data, "devices", p.Device)
+	}
+	return p.Data
 }
 
 // PathsFrom resolves the directories from environment variables, read with
@@ -97,25 +111,28 @@ func (p Paths) Custody() string { return filepath.Join(p.Data, "custody.json") }
 func (p Paths) Store() string { return filepath.Join(p.Data, "store") }
 
 // Marks is the directory of the highest revisions seen.
-func (p Paths) Marks() string { return filepath.Join(p.Data, "marks") }
+func (p Paths) Marks() string { return filepath.Join(p.own(), "marks") }
 
 // AuditLog is the directory of the audit log.
-func (p Paths) AuditLog() string { return filepath.Join(p.Data, "log") }
+func (p Paths) AuditLog() string { return filepath.Join(p.own(), "log") }
 
 // LogKey is the file of the key that checks the audit log's signatures.
-func (p Paths) LogKey() string { return filepath.Join(p.Data, "log.vkey") }
+func (p Paths) LogKey() string { return filepath.Join(p.own(), "log.vkey") }
 
 // Broker is the directory of agents, grants and tokens.
-func (p Paths) Broker() string { return filepath.Join(p.Data, "broker") }
+func (p Paths) Broker() string { return filepath.Join(p.own(), "broker") }
 
 // Ledger is the file of the ledger's snapshot.
-func (p Paths) Ledger() string { return filepath.Join(p.Data, "ledger.json") }
+func (p Paths) Ledger() string { return filepath.Join(p.own(), "ledger.json") }
 
 // Port is the file that remembers the loopback port.
 func (p Paths) Port() string { return filepath.Join(p.Data, "port") }
 
 // Lock is the file that the serving process holds locked.
 func (p Paths) Lock() string { return filepath.Join(p.Data, "lock") }
+
+// Login is the file of the login at a broker.
+func (p Paths) Login() string { return filepath.Join(p.Config, "broker.json") }
 
 // Services is the directory of the services the user added.
 func (p Paths) Services() string { return filepath.Join(p.Config, "services") }

@@ -168,13 +168,13 @@ func (h *Host) consent(ctx context.Context, force bool) consent {
 		if old == nil || next != nil && old.Base.Scheme == next.Base.Scheme && old.Base.Host == next.Base.Host {
 			return nil
 		}
-		infos, err := h.vault.Infos(ctx, h.master)
+		infos, err := h.vault.Infos(ctx, h.wallet)
 		if err != nil {
 			return err
 		}
 		stored := slices.ContainsFunc(infos, func(i vault.Info) bool { return i.Service == old.ID })
 		switch {
-		case !stored && len(h.book.GrantsFor(old.ID)) == 0:
+		case !stored && len(h.grantsFor(old.ID)) == 0:
 			return nil
 		case next == nil:
 			return fmt.Errorf("%w: there is a key for %s", ErrServiceInUse, old.ID)
@@ -187,7 +187,7 @@ func (h *Host) consent(ctx context.Context, force bool) consent {
 
 func (h *Host) recordService(ctx context.Context, op string, id agentkeys.Service, subject string) error {
 	return h.audit.Record(ctx, grant.Event{
-		Time: h.now().UTC(), Op: op, Actor: h.master, Svc: id, Subject: subject, Decision: grant.Done,
+		Time: h.now().UTC(), Op: op, Actor: h.wallet, Svc: id, Subject: subject, Decision: grant.Done,
 	})
 }
 

@@ -24,20 +24,31 @@ type Status struct {
 	LogSize     int64            `json:"log_size"` // audit entries
 	LogError    string           `json:"log_error,omitempty"`
 	Hardening   daemon.Hardening `json:"hardening"`
+	Broker      *BrokerStatus    `json:"broker,omitempty"` // nil: everything is on this machine
+}
+
+// BrokerStatus is what a process that has a broker says of it.
+type BrokerStatus struct {
+	Issuer string          `json:"issuer"`
+	Agent  agentkeys.Agent `json:"agent,omitzero"` // whose machine this is; zero: the master's
+	Stream StreamStatus    `json:"stream"`
 }
 
 // Status answers from memory but for the count of credentials.
 func (h *Host) Status(ctx context.Context) (Status, error) {
 	s := Status{
-		PID: os.Getpid(), Version: h.opts.Version, Address: h.addr.String(), Wallet: h.master,
-		Started: h.started, Epoch: h.signer.Epoch(), Cached: h.daemon.Cached(),
-		Agents: len(h.book.Agents()), Grants: len(h.book.Grants()),
+		PID: os.Getpid(), Version: h.opts.Version, Address: h.addr.String(), Wallet: h.wallet,
+		Started: h.started, Epoch: h.keys.Epoch(), Cached: h.daemon.Cached(),
+		Agents: len(h.dir.Agents()), Grants: len(h.dir.Grants()),
 		LogSize: h.audit.Size(), Hardening: h.harden,
+	}
+	if r := h.opts.Remote; r != nil {
+		s.Broker = &BrokerStatus{r.Issuer, r.Agent, r.Stream.Status()}
 	}
 	if err := h.audit.Err(); err != nil {
 		s.LogError = err.Error()
 	}
-	infos, err := h.vault.Infos(ctx, h.master)
+	infos, err := h.vault.Infos(ctx, h.wallet)
 	if err != nil {
 		return s, err
 	}
