@@ -34,6 +34,8 @@ type Mailer interface {
 // sign, besides the domain, URI and statement, which are the broker's own and
 // the same for all.
 type WalletRequest struct {
+	Login   string           `json:"login"`  // its id
+	Device  string           `json:"device"` // thumbprint of the key that will get the session
 	Address agentkeys.Wallet `json:"address"`
 	ChainID uint64           `json:"chain_id"`
 	Nonce   string           `json:"nonce"` // letters and digits, at least 128 bits

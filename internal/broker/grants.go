@@ -1,0 +1,142 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/brokerapi"
+	"github.com/litentry/agentkeys/internal/grant"
+)
+
+// maxGrant bounds a grant's JSON, in bytes: it fits into an event too.
+const maxGrant = 48 << 10
+
+// revoked is the notice that a grant is.
+func revoked(g *grant.Grant) notice {
+	return notice{Kind: brokerapi.EventRevoked, Agent: g.Agent, Revoked: &brokerapi.Revoked{Agent: g.Agent, Service: g.Svc, Grant: g.ID}}
+}
+
+// Grants lists those of the account that are in force.
+func (b *Broker) Grants(ctx context.Context, m Master) ([]grant.Grant, error) {
+	return b.grants(ctx, m.account(), agentkeys.Agent{})
+}
+
+// PutGrant lends svc to an agent, in place of an earlier grant if there is one.
+// The new grant has a new id, and so counts its budgets from zero.
+// ErrUnknownAgent, ErrRequest, ErrFull.
+func (b *Broker) PutGrant(ctx context.Context, m Master, label agentkeys.Agent, svc agentkeys.Service, t brokerapi.Terms) (grant.Grant, error) {
+	account := m.account()
+	if svc.IsZero() {
+		return grant.Grant{}, requestError("a grant has a service")
+	}
+	var g grant.Grant
+	err := retry(ctx, func() error {
+		a, av, err := b.agent(ctx, account, label)
+		if err != nil {
+			return err
+		}
+		now := b.o.Now().UTC()
+		g = grant.Grant{
+			ID: "g_" + randomHex(10), Master: m.s.Wallet, Wallet: a.Wallet, Agent: label, Svc: svc,
+			Rules: t.Rules, Unsafe: t.Unsafe, Requests: t.Requests, Budget: t.Budget, Rate: t.Rate,
+			Created: now, Expires: t.Expires.UTC(),
+		}
+		if err := g.Validate(); err != nil {
+			return requestError("%v", err)
+		}
+		if !g.Expires.After(now) {
+			return requestError("the grant would have expired already")
+		}
+		if text, err := json.Marshal(g); err != nil || len(text) > maxGrant {
+			return requestError("the grant has more than %d bytes", maxGrant)
+		}
+		k := grantKey(account, a.ID, svc)
+		_, version, err := get[grant.Grant](ctx, b.o.State, k)
+		if err != nil && !errors.Is(err, ErrAbsent) {
+			return err
+		}
+		if version == 0 {
+			all, err := b.grants(ctx, account, label)
+			if err != nil {
+				return err
+			}
+			if len(all) >= MaxGrants {
+				return ErrFull
+			}
+		}
+		e := grant.Event{Op: "grant.create", Actor: m.s.Wallet, Agent: label, Svc: svc, Grant: g.ID, Subject: describe(&g)}
+		return b.record(ctx, e, func() error {
+			return b.apply(ctx, Change{
+				Writes: []Write{
+					put(k, version, g, g.Expires),
+					// Written as it is: whoever removes the agent meanwhile must
+					// look again, and tell of this grant too.
+					put(agentKey(account, label), av, a, never),
+				},
+				Events: []NewEvent{notice{Kind: brokerapi.EventGrant, Agent: label, Grant: &g}.event(account)},
+			})
+		})
+	})
+	if err != nil {
+		return grant.Grant{}, err
+	}
+	return g, nil
+}
+
+// DeleteGrant revokes the grant of svc to an agent. ErrUnknownAgent,
+// ErrUnknownGrant.
+func (b *Broker) DeleteGrant(ctx context.Context, m Master, label agentkeys.Agent, svc agentkeys.Service) error {
+	account := m.account()
+	return retry(ctx, func() error {
+		a, _, err := b.agent(ctx, account, label)
+		if err != nil {
+			return err
+		}
+		if svc.IsZero() {
+			return ErrUnknownGrant
+		}
+		k := grantKey(account, a.ID, svc)
+		g, version, err := get[grant.Grant](ctx, b.o.State, k)
+		if errors.Is(err, ErrAbsent) {
+			return ErrUnknownGrant
+		}
+		if err != nil {
+			return err
+		}
+		event := revoked(&g).event(account)
+		e := grant.Event{Op: "grant.revoke", Actor: m.s.Wallet, Agent: label, Svc: svc, Grant: g.ID}
+		return b.revoke(ctx, e, func() error {
+			err := b.apply(ctx, Change{Writes: []Write{{Key: k, Expect: version}}, Events: []NewEvent{event}})
+			if err != nil && !errors.Is(err, ErrConflict) {
+				b.buried.add(g.ID)
+				b.feed.tell(event)
+			}
+			return err
+		})
+	})
+}
+
+// describe puts the terms of a grant into one line for the audit log.
+func describe(g *grant.Grant) string {
+	parts := []string{"expires " + g.Expires.Format(time.RFC3339)}
+	for _, r := range g.Rules {
+		parts = append(parts, r.String())
+	}
+	for _, r := range g.Unsafe {
+		parts = append(parts, "unsafe "+r.String())
+	}
+	if g.Budget != nil {
+		parts = append(parts, g.Budget.String())
+	}
+	if g.Requests != nil {
+		parts = append(parts, g.Requests.String())
+	}
+	if g.Rate != nil {
+		parts = append(parts, g.Rate.String())
+	}
+	return strings.Join(parts, "; ")
+}
