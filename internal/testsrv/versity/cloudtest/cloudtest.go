@@ -1,0 +1,174 @@
+// Package cloudtest is a cloud for tests, as formats.md has it: a VersityGW
+// with a bucket, our issuer, whose tokens package token signs, and for each
+// wallet a data role that trusts that issuer. It depends on versity, token and
+// the root package.
+//
+// The documents are the unrolled form: what AWS is told once, with
+// ${aws:PrincipalTag/agentkeys_user_wallet}, is written out per wallet with the
+// wallet's own prefix and an equal tag, in a role of its own that has the tag,
+// since this server knows no tags of sessions.
+package cloudtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/testsrv/versity"
+	"github.com/litentry/agentkeys/internal/token"
+)
+
+const (
+	// Audience is the audience of STS.
+	Audience = "sts.amazonaws.com"
+	// Bucket has no versions.
+	Bucket = "agentkeys-data"
+	// Tag is the tag that says whose session it is.
+	Tag = "agentkeys_user_wallet"
+	// Roles is the template of the wallets' roles, for awssts.Config.
+	Roles = "arn:aws:iam::" + versity.Account + ":role/agentkeys-{wallet}"
+)
+
+// Cloud is a running cloud.
+type Cloud struct {
+	*versity.Server
+	Issuer *token.Issuer
+	ring   *token.Ring
+}
+
+// Start makes a cloud with a role for each of wallets. It ends with the test.
+func Start(t testing.TB, wallets ...agentkeys.Wallet) *Cloud {
+	t.Helper()
+	c := &Cloud{ring: newRing(t)}
+	c.Issuer = &token.Issuer{Issuer: versity.IssuerURL, Ring: func() *token.Ring { return c.ring }}
+	c.Server = versity.Start(t, versity.Options{Issuer: c})
+	ctx := context.Background()
+	if err := c.PutProvider(ctx, Audience); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.PutBucket(ctx, Bucket, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range wallets {
+		if _, err := c.PutRole(ctx, Role(Bucket, w)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+func newRing(t testing.TB) *token.Ring {
+	t.Helper()
+	k, err := token.NewKey(token.ES256, time.Now().Add(-time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := token.NewRing([]token.Key{k}, token.MasterLife)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// ServeHTTP is the issuer.
+func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var body []byte
+	var err error
+	switch r.URL.Path {
+	case "/.well-known/openid-configuration":
+		body, err = json.Marshal(map[string]any{
+			"issuer": versity.IssuerURL, "jwks_uri": versity.IssuerURL + "/jwks",
+			"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"},
+			"id_token_signing_alg_values_supported": []string{"ES256"},
+		})
+	case "/jwks":
+		body, err = c.ring.JWKS(time.Now())
+	default:
+		http.NotFound(w, r)
+		return
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body)
+}
+
+// Token signs a good web-identity token, of 5 minutes. It is what awssts.New
+// wants.
+func (c *Cloud) Token(_ context.Context, w agentkeys.Wallet) (string, error) {
+	now := time.Now()
+	return c.Issuer.Identity(token.Identity{ID: token.NewID(), Wallet: w, Audience: Audience, Expires: now.Add(5 * time.Minute).Truncate(time.Second)}, token.ES256, now)
+}
+
+// Foreign is a token that is good but for its signature: its key is another's.
+func (c *Cloud) Foreign(t testing.TB, w agentkeys.Wallet) string {
+	other := newRing(t)
+	f := &Cloud{Issuer: &token.Issuer{Issuer: versity.IssuerURL, Ring: func() *token.Ring { return other }}}
+	raw, err := f.Token(context.Background(), w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// Wallet makes wallet number n, all of whose bytes differ from its neighbours'.
+func Wallet(n int) agentkeys.Wallet {
+	sum := sha256.Sum256(fmt.Append(nil, "wallet ", n))
+	return agentkeys.WalletFrom([agentkeys.WalletSize]byte(sum[:agentkeys.WalletSize]))
+}
+
+type object = map[string]any
+
+// Role is the data role of one wallet.
+func Role(bucket string, w agentkeys.Wallet) versity.Role {
+	return versity.Role{
+		Name:   "agentkeys-" + w.String(),
+		Trust:  Trust(w),
+		Policy: Policy(bucket, w),
+		Tags:   map[string]string{Tag: w.String()},
+	}
+}
+
+// Trust lets exactly the tokens of w assume the role.
+func Trust(w agentkeys.Wallet) string {
+	return document(object{
+		"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Principal": object{"Federated": versity.ProviderARN},
+		"Condition": object{"StringEquals": object{
+			versity.IssuerHost + ":aud": Audience,
+			versity.IssuerHost + ":sub": "agentkeys:wallet:" + w.String(),
+		}},
+	})
+}
+
+// Policy is what formats.md lets the data role do.
+func Policy(bucket string, w agentkeys.Wallet) string {
+	arn, own := "arn:aws:s3:::"+bucket, "bots/"+w.String()
+	tagged := func(more object) object {
+		is := object{"aws:PrincipalTag/" + Tag: w.String()}
+		all := object{"StringEquals": is, "Null": object{"aws:PrincipalTag/" + Tag: "false"}}
+		for k, v := range more {
+			all[k] = v
+		}
+		return all
+	}
+	return document(
+		object{"Sid": "List", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn, "Condition": tagged(object{"StringLike": object{"s3:prefix": own + "/*"}})},
+		object{"Sid": "Mail", "Effect": "Allow", "Action": "s3:GetObject", "Resource": arn + "/" + own + "/inbound/*", "Condition": tagged(nil)},
+		object{"Sid": "Credentials", "Effect": "Allow", "Action": []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, "Resource": arn + "/" + own + "/credentials/*", "Condition": tagged(nil)},
+	)
+}
+
+func document(statements ...object) string {
+	b, err := json.Marshal(object{"Version": "2012-10-17", "Statement": statements})
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
