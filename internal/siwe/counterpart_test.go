@@ -109,7 +109,7 @@ func TestWalletSoftware(t *testing.T) {
 		if signed.Address != address.String() {
 			t.Fatalf("ethers says %s, this package %s", signed.Address, address)
 		}
-		if err := Verify(t.Context(), signed.Text, signed.Signature, ask, noon); err != nil {
+		if _, err := Verify(t.Context(), signed.Text, signed.Signature, ask, noon); err != nil {
 			t.Errorf("a signature of ethers: %v", err)
 		}
 		// The same message, written by others.
@@ -119,7 +119,7 @@ func TestWalletSoftware(t *testing.T) {
 			"requestId": ask.Login, "resources": []string{devicePrefix + ask.Device},
 		}
 		js.ask(t, map[string]any{"do": "sign", "key": secret, "fields": fields}, &signed)
-		if err := Verify(t.Context(), signed.Text, signed.Signature, ask, noon); err != nil {
+		if _, err := Verify(t.Context(), signed.Text, signed.Signature, ask, noon); err != nil {
 			t.Errorf("a message of siwe: %v\n%s", err, signed.Text)
 		}
 		delete(fields, "notBefore")

@@ -76,11 +76,11 @@ func recoverAddress(h [32]byte, sig []byte) (Address, error) {
 }
 
 // verify checks a signature by the account's key, or else by its contract.
-func verify(ctx context.Context, text string, sig []byte, want Ask, chains []Contracts) error {
+func verify(ctx context.Context, text string, sig []byte, want Ask, chains []Contracts) (contract bool, err error) {
 	h := hash(text)
 	signer, err := recoverAddress(h, sig)
 	if err == nil && signer == want.Address {
-		return nil
+		return false, nil
 	}
 	if err == nil {
 		err = fmt.Errorf("%w: another account made it, or the text was changed before it was signed", ErrSignature)
@@ -91,14 +91,15 @@ func verify(ctx context.Context, text string, sig []byte, want Ask, chains []Con
 		}
 		code, codeErr := c.Code(ctx, want.Address)
 		if codeErr != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, codeErr)
+			return false, fmt.Errorf("%w: %w", ErrUnavailable, codeErr)
 		}
 		if len(code) == 0 {
-			return err // no contract: what was wrong with the signature stands
+			return false, err // no contract: what was wrong with the signature stands
 		}
-		return askContract(ctx, c, want.Address, h, sig)
+		err = askContract(ctx, c, want.Address, h, sig)
+		return err == nil, err
 	}
-	return err
+	return false, err
 }
 
 // magic is bytes4(keccak256("isValidSignature(bytes32,bytes)")): both the

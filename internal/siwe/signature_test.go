@@ -68,21 +68,21 @@ func TestVerify(t *testing.T) {
 	ask := askOf(address)
 	text := textOf(t, ask)
 	sig := sign(key, text)
-	if err := Verify(t.Context(), text, hexed(sig), ask, noon); err != nil {
+	if _, err := Verify(t.Context(), text, hexed(sig), ask, noon); err != nil {
 		t.Fatal(err)
 	}
 	small := bytes.Clone(sig)
 	small[64] -= 27
-	if err := Verify(t.Context(), text, hexed(small), ask, noon); err != nil {
+	if _, err := Verify(t.Context(), text, hexed(small), ask, noon); err != nil {
 		t.Errorf("v of 0 or 1: %v", err)
 	}
 	for name, in := range map[string]time.Time{"first": noon, "last": noon.Add(10*time.Minute - 1)} {
-		if err := Verify(t.Context(), text, hexed(sig), ask, in); err != nil {
+		if _, err := Verify(t.Context(), text, hexed(sig), ask, in); err != nil {
 			t.Errorf("the %s moment: %v", name, err)
 		}
 	}
 	for name, in := range map[string]time.Time{"before": noon.Add(-1), "after": noon.Add(10 * time.Minute), "years after": noon.AddDate(5, 0, 0)} {
-		if err := Verify(t.Context(), text, hexed(sig), ask, in); !errors.Is(err, ErrRefused) {
+		if _, err := Verify(t.Context(), text, hexed(sig), ask, in); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s its time: %v", name, err)
 		}
 	}
@@ -132,7 +132,7 @@ func TestVerifyComparesEveryField(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if err := Verify(t.Context(), text, hexed(sign(key, text)), ask, noon); !errors.Is(err, ErrRefused) {
+		if _, err := Verify(t.Context(), text, hexed(sign(key, text)), ask, noon); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestVerifyComparesEveryField(t *testing.T) {
 		want := ask
 		change(&want)
 		text := asked.String()
-		if err := Verify(t.Context(), text, hexed(sign(key, text)), want, noon); !errors.Is(err, ErrRefused) {
+		if _, err := Verify(t.Context(), text, hexed(sign(key, text)), want, noon); !errors.Is(err, ErrRefused) {
 			t.Errorf("a message for another %s: %v", name, err)
 		}
 	}
@@ -221,11 +221,11 @@ func TestSignature(t *testing.T) {
 		cases["bit of byte "+big.NewInt(int64(i)).String()] = edit(func(b []byte) []byte { b[i] ^= 1; return b })
 	}
 	for name, sig := range cases {
-		if err := Verify(t.Context(), text, sig, ask, noon); !errors.Is(err, ErrSignature) {
+		if _, err := Verify(t.Context(), text, sig, ask, noon); !errors.Is(err, ErrSignature) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := Verify(t.Context(), text, cases["undeployed"], ask, noon); !strings.Contains(err.Error(), "ERC-6492") {
+	if _, err := Verify(t.Context(), text, cases["undeployed"], ask, noon); !strings.Contains(err.Error(), "ERC-6492") {
 		t.Errorf("an undeployed contract's: %v", err)
 	}
 	// Not refused because broken: with its low twin it is the same signature.
@@ -338,19 +338,20 @@ func TestContract(t *testing.T) {
 		"no node for the code":      {contract{chain: 1, codeErr: down}, odd, ErrUnavailable},
 		"no node for the call":      {contract{chain: 1, code: []byte{1}, err: down}, odd, ErrUnavailable},
 	} {
-		if err := Verify(t.Context(), text, hexed(c.sig), ask, noon, &c.chain); !errors.Is(err, c.want) || (c.want == nil) != (err == nil) {
-			t.Errorf("%s: %v", name, err)
+		// Whatever is refused is of no contract.
+		if contract, err := Verify(t.Context(), text, hexed(c.sig), ask, noon, &c.chain); !errors.Is(err, c.want) || (c.want == nil) != contract {
+			t.Errorf("%s: %v, %v", name, contract, err)
 		}
 	}
 	// The account's own key needs no node, even where there is code: EIP-7702.
 	key, _ := keyOf(7)
 	c := contract{chain: 1, code: []byte{0xef, 1, 0}, err: down, codeErr: down}
-	if err := Verify(t.Context(), text, hexed(sign(key, text)), ask, noon, &c); err != nil {
-		t.Errorf("the key of an account with code: %v", err)
+	if contract, err := Verify(t.Context(), text, hexed(sign(key, text)), ask, noon, &c); err != nil || contract {
+		t.Errorf("the key of an account with code: %v, %v", contract, err)
 	}
 	// Nothing is asked for a message that is refused.
 	c = contract{chain: 1, code: []byte{1}, answer: yes}
-	if err := Verify(t.Context(), text, hexed(odd), ask, noon.Add(time.Hour), &c); !errors.Is(err, ErrRefused) || len(c.calls) != 0 {
+	if _, err := Verify(t.Context(), text, hexed(odd), ask, noon.Add(time.Hour), &c); !errors.Is(err, ErrRefused) || len(c.calls) != 0 {
 		t.Errorf("an expired message reached the contract: %v", err)
 	}
 }

@@ -65,9 +65,21 @@ type Contracts interface {
 // Verify checks that text is what want asks, that it is in force now, and that
 // signature, in hexadecimal with 0x, is of it by want.Address: by the key of
 // the account, EIP-191, or by its contract, ERC-1271, where one of chains is
-// the chain of want. now must be as close to the true time as the caller has.
-// It says nothing about whether the nonce was used before.
-func Verify(ctx context.Context, text, signature string, want Ask, now time.Time, chains ...Contracts) error {
+// the chain of want. It returns which. now must be as close to the true time as
+// the caller has. It says nothing about whether the nonce was used before.
+func Verify(ctx context.Context, text, signature string, want Ask, now time.Time, chains ...Contracts) (contract bool, err error) {
+	if err := inForce(text, want, now); err != nil {
+		return false, err
+	}
+	sig, err := parseSignature(signature)
+	if err != nil {
+		return false, err
+	}
+	return verify(ctx, text, sig, want, chains)
+}
+
+// inForce checks all but the signature.
+func inForce(text string, want Ask, now time.Time) error {
 	m, err := Parse(text)
 	if err != nil {
 		return err
@@ -89,11 +101,7 @@ func Verify(ctx context.Context, text, signature string, want Ask, now time.Time
 	if !now.Before(m.Expires.at) {
 		return fmt.Errorf("%w: it has expired", ErrRefused)
 	}
-	sig, err := parseSignature(signature)
-	if err != nil {
-		return err
-	}
-	return verify(ctx, text, sig, want, chains)
+	return nil
 }
 
 // same says which field of m is not as asked.
