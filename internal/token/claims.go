@@ -112,16 +112,16 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 var errMembers = errors.New("malformed, duplicate or unknown members")
 
 // strict decodes one JSON object into the struct that v points to. Names must
-// be exactly those of its fields; none may be there twice (go-jose's decoder
-// sees to that, and to case).
+// be exactly those of its fields, none may be null, and none may be there twice
+// (go-jose's decoder sees to that, and to case).
 func strict(data []byte, v any) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(data, &members); err != nil || members == nil {
 		return errMembers
 	}
 	known := 0
-	for name := range members {
-		if hasField(reflect.TypeOf(v).Elem(), name) {
+	for name, value := range members {
+		if string(value) != "null" && hasField(reflect.TypeOf(v).Elem(), name) {
 			known++
 		}
 	}

@@ -2,6 +2,7 @@ package token
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -63,7 +64,7 @@ func (i *Issuer) Identity(id Identity, alg Alg, now time.Time) (string, error) {
 	return i.sign(alg, typIdentity, now, identityClaims{r, id.Wallet, tags{principalTags{[]agentkeys.Wallet{id.Wallet}}, []string{tagKey}}})
 }
 
-var errOwnAudience = fmt.Errorf("the issuer itself is the audience of sessions alone")
+var errOwnAudience = errors.New("the issuer itself is the audience of sessions alone")
 
 func newHolder(w agentkeys.Wallet, r Role, parent agentkeys.Wallet, a agentkeys.Agent) holder {
 	h := holder{Wallet: w, Role: r}
@@ -79,10 +80,10 @@ func (i *Issuer) times(issued, expires *time.Time, now time.Time) (registered, e
 		return registered{}, fmt.Errorf("no issuer: %w", err)
 	}
 	if !issued.IsZero() && issued.Unix() != now.Unix() {
-		return registered{}, fmt.Errorf("a token is issued now")
+		return registered{}, errors.New("a token is issued now")
 	}
 	if expires.IsZero() {
-		return registered{}, fmt.Errorf("no expiry")
+		return registered{}, errors.New("no expiry")
 	}
 	*issued, *expires = now.Truncate(time.Second), expires.Truncate(time.Second)
 	return registered{Iss: i.Issuer, Iat: issued.Unix(), Nbf: issued.Unix(), Exp: expires.Unix()}, nil

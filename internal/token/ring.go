@@ -191,12 +191,13 @@ func ParseJWKS(data []byte) (*KeySet, error) {
 	set := &KeySet{keys: map[string]setKey{}}
 	for _, r := range raw.Keys {
 		var head struct {
-			Kty, Use, Alg string
+			Use string `json:"use"`
+			Alg Alg    `json:"alg"`
 		}
-		if err := unmarshalHead(r, &head.Kty, &head.Use, &head.Alg); err != nil {
+		if json.Unmarshal(r, &head) != nil {
 			return refuse("a key is malformed")
 		}
-		alg := Alg(head.Alg)
+		alg := head.Alg
 		if alg != ES256 && alg != RS256 || head.Use != "sig" {
 			continue
 		}
@@ -223,17 +224,6 @@ func ParseJWKS(data []byte) (*KeySet, error) {
 		return refuse("no key for ES256 or RS256")
 	}
 	return set, nil
-}
-
-func unmarshalHead(data []byte, kty, use, alg *string) error {
-	var head struct {
-		Kty string `json:"kty"`
-		Use string `json:"use"`
-		Alg string `json:"alg"`
-	}
-	err := json.Unmarshal(data, &head)
-	*kty, *use, *alg = head.Kty, head.Use, head.Alg
-	return err
 }
 
 // Key implements Keys.
