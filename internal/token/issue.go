@@ -27,8 +27,7 @@ func (i *Issuer) Session(s Session, now time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrIssue, err)
 	}
-	r.Sub, r.Aud, r.Jti = s.Account, audience(i.Issuer), s.ID
-	return i.sign(ES256, typSession, now, holderClaims{r, clientID, newHolder(s.Wallet, s.Role, s.Parent, s.Agent), confirmation{s.Device}})
+	return i.sign(ES256, typSession, now, s.claims(r, i.Issuer))
 }
 
 // Access signs a signer token.
@@ -43,8 +42,7 @@ func (i *Issuer) Access(a Access, now time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrIssue, err)
 	}
-	r.Sub, r.Aud, r.Jti = a.Account, audience(a.Audience), a.ID
-	return i.sign(ES256, typAccess, now, holderClaims{r, clientID, newHolder(a.Wallet, a.Role, a.Parent, a.Agent), confirmation{a.Device}})
+	return i.sign(ES256, typAccess, now, a.claims(r))
 }
 
 // Identity signs a web-identity token. Whoever calls has decided that the
@@ -60,11 +58,25 @@ func (i *Issuer) Identity(id Identity, alg Alg, now time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrIssue, err)
 	}
-	r.Sub, r.Aud, r.Jti = subjectPrefix+id.Wallet.String(), audience(id.Audience), id.ID
-	return i.sign(alg, typIdentity, now, identityClaims{r, id.Wallet, tags{principalTags{[]agentkeys.Wallet{id.Wallet}}, []string{tagKey}}})
+	return i.sign(alg, typIdentity, now, id.claims(r))
 }
 
 var errOwnAudience = errors.New("the issuer itself is the audience of sessions alone")
+
+func (s Session) claims(r registered, aud string) holderClaims {
+	r.Sub, r.Aud, r.Jti = s.Account, audience(aud), s.ID
+	return holderClaims{r, clientID, newHolder(s.Wallet, s.Role, s.Parent, s.Agent), confirmation{s.Device}}
+}
+
+func (a Access) claims(r registered) holderClaims {
+	r.Sub, r.Aud, r.Jti = a.Account, audience(a.Audience), a.ID
+	return holderClaims{r, clientID, newHolder(a.Wallet, a.Role, a.Parent, a.Agent), confirmation{a.Device}}
+}
+
+func (id Identity) claims(r registered) identityClaims {
+	r.Sub, r.Aud, r.Jti = subjectPrefix+id.Wallet.String(), audience(id.Audience), id.ID
+	return identityClaims{r, id.Wallet, tags{principalTags{[]agentkeys.Wallet{id.Wallet}}, []string{tagKey}}}
+}
 
 func newHolder(w agentkeys.Wallet, r Role, parent agentkeys.Wallet, a agentkeys.Agent) holder {
 	h := holder{Wallet: w, Role: r}

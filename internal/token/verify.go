@@ -28,13 +28,9 @@ func (v Verifier) Session(raw string, now time.Time) (Session, error) {
 }
 
 func (v Verifier) session(raw string, now time.Time) (s Session, kid string, err error) {
-	var c holderClaims
-	if kid, err = v.open(raw, typSession, now, &c); err == nil {
-		err = v.holds(&c, now)
-	}
+	payload, kid, err := v.open(raw, typSession, now)
 	if err == nil {
-		s = Session{c.Jti, c.Sub, c.Keys.Wallet, c.Keys.Role, deref(c.Keys.Parent), deref(c.Keys.Agent), c.Cnf.JKT, unix(c.Iat), unix(c.Exp)}
-		err = s.check()
+		s, err = v.readSession(payload, now)
 	}
 	if err != nil {
 		return Session{}, "", refuse(err)
@@ -43,17 +39,12 @@ func (v Verifier) session(raw string, now time.Time) (s Session, kid string, err
 }
 
 // Access verifies a signer token. Errors wrap ErrToken.
-func (v Verifier) Access(raw string, now time.Time) (Access, error) {
-	var c holderClaims
-	_, err := v.open(raw, typAccess, now, &c)
+func (v Verifier) Access(raw string, now time.Time) (a Access, err error) {
+	payload, _, err := v.open(raw, typAccess, now)
 	if err == nil {
-		err = v.holds(&c, now)
+		a, err = v.readAccess(payload, now)
 	}
 	if err != nil {
-		return Access{}, refuse(err)
-	}
-	a := Access{c.Jti, c.Sub, c.Keys.Wallet, c.Keys.Role, deref(c.Keys.Parent), deref(c.Keys.Agent), c.Cnf.JKT, string(c.Aud), unix(c.Iat), unix(c.Exp)}
-	if err := a.check(); err != nil {
 		return Access{}, refuse(err)
 	}
 	return a, nil
@@ -61,31 +52,67 @@ func (v Verifier) Access(raw string, now time.Time) (Access, error) {
 
 // Identity verifies a web-identity token as a third party should. Errors wrap
 // ErrToken.
-func (v Verifier) Identity(raw string, now time.Time) (Identity, error) {
-	var c identityClaims
-	_, err := v.open(raw, typIdentity, now, &c)
+func (v Verifier) Identity(raw string, now time.Time) (id Identity, err error) {
+	payload, _, err := v.open(raw, typIdentity, now)
 	if err == nil {
-		err = v.claims(&c.registered, now)
-	}
-	if err != nil {
-		return Identity{}, refuse(err)
-	}
-	id := Identity{c.Jti, c.Wallet, string(c.Aud), unix(c.Iat), unix(c.Exp)}
-	t := c.Tags
-	switch {
-	case id.check() != nil:
-		err = id.check()
-	case c.Sub != subjectPrefix+id.Wallet.String():
-		err = errors.New("the subject is not the wallet")
-	case len(t.Principal.Wallet) != 1 || t.Principal.Wallet[0] != id.Wallet:
-		err = errors.New("the tag is not the wallet")
-	case len(t.Transitive) != 1 || t.Transitive[0] != tagKey:
-		err = errors.New("other transitive tags")
+		id, err = v.readIdentity(payload, now)
 	}
 	if err != nil {
 		return Identity{}, refuse(err)
 	}
 	return id, nil
+}
+
+// readSession and those below judge claims whose signature holds. What they
+// return beside an error is nothing to use.
+
+func (v Verifier) readSession(payload []byte, now time.Time) (Session, error) {
+	var c holderClaims
+	if err := v.readHolder(payload, &c, now); err != nil {
+		return Session{}, err
+	}
+	s := Session{c.Jti, c.Sub, c.Keys.Wallet, c.Keys.Role, deref(c.Keys.Parent), deref(c.Keys.Agent), c.Cnf.JKT, unix(c.Iat), unix(c.Exp)}
+	return s, s.check()
+}
+
+func (v Verifier) readAccess(payload []byte, now time.Time) (Access, error) {
+	var c holderClaims
+	if err := v.readHolder(payload, &c, now); err != nil {
+		return Access{}, err
+	}
+	a := Access{c.Jti, c.Sub, c.Keys.Wallet, c.Keys.Role, deref(c.Keys.Parent), deref(c.Keys.Agent), c.Cnf.JKT, string(c.Aud), unix(c.Iat), unix(c.Exp)}
+	return a, a.check()
+}
+
+func (v Verifier) readIdentity(payload []byte, now time.Time) (Identity, error) {
+	var c identityClaims
+	if err := strict(payload, &c); err != nil {
+		return Identity{}, err
+	}
+	if err := v.claims(&c.registered, now); err != nil {
+		return Identity{}, err
+	}
+	id := Identity{c.Jti, c.Wallet, string(c.Aud), unix(c.Iat), unix(c.Exp)}
+	t := c.Tags
+	switch {
+	case c.Sub != subjectPrefix+id.Wallet.String():
+		return id, errors.New("the subject is not the wallet")
+	case len(t.Principal.Wallet) != 1 || t.Principal.Wallet[0] != id.Wallet:
+		return id, errors.New("the tag is not the wallet")
+	case len(t.Transitive) != 1 || t.Transitive[0] != tagKey:
+		return id, errors.New("other transitive tags")
+	}
+	return id, id.check()
+}
+
+func (v Verifier) readHolder(payload []byte, c *holderClaims, now time.Time) error {
+	if err := strict(payload, c); err != nil {
+		return err
+	}
+	if c.Client != clientID {
+		return errors.New("another client")
+	}
+	return v.claims(&c.registered, now)
 }
 
 func refuse(err error) error { return fmt.Errorf("%w: %w", ErrToken, err) }
@@ -97,13 +124,6 @@ func deref[T agentkeys.Wallet | agentkeys.Agent](p *T) (v T) {
 		v = *p
 	}
 	return v
-}
-
-func (v Verifier) holds(c *holderClaims, now time.Time) error {
-	if c.Client != clientID {
-		return errors.New("another client")
-	}
-	return v.claims(&c.registered, now)
 }
 
 func (v Verifier) claims(r *registered, now time.Time) error {
@@ -137,37 +157,31 @@ func (v Verifier) key(kid string, now time.Time) (Alg, crypto.PublicKey, bool) {
 	return v.Keys.Key(kid)
 }
 
-// open checks form, purpose, key and signature, in this order, and decodes the
-// claims, which it does not judge.
-func (v Verifier) open(raw, typ string, now time.Time, claims any) (kid string, err error) {
+// open checks form, purpose, key and signature, in this order, and returns the
+// claims, which nobody has judged.
+func (v Verifier) open(raw, typ string, now time.Time) (payload []byte, kid string, err error) {
 	parts, err := split(raw)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
 	var h header
 	if err := strict(parts[0], &h); err != nil {
-		return "", fmt.Errorf("header: %w", err)
+		return nil, "", fmt.Errorf("header: %w", err)
 	}
 	if h.Typ != typ {
-		return "", errors.New("made for another purpose")
+		return nil, "", errors.New("made for another purpose")
 	}
 	if _, err := ParseThumbprint(h.Kid); err != nil {
-		return "", errors.New("malformed kid")
+		return nil, "", errors.New("malformed kid")
 	}
 	alg, pub, ok := v.key(h.Kid, now)
 	if !ok {
-		return "", errors.New("unknown key")
+		return nil, "", errors.New("unknown key")
 	}
 	if h.Alg != string(alg) || alg != ES256 && (alg != RS256 || typ != typIdentity) {
-		return "", errors.New("not the algorithm of its key, or not one for this purpose")
+		return nil, "", errors.New("not the algorithm of its key, or not one for this purpose")
 	}
-	if err := verify(raw, alg, pub); err != nil {
-		return "", err
-	}
-	if err := strict(parts[1], claims); err != nil {
-		return "", fmt.Errorf("claims: %w", err)
-	}
-	return h.Kid, nil
+	return parts[1], h.Kid, verify(raw, alg, pub)
 }
 
 // verify returns why the signature does not hold.

@@ -10,9 +10,11 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"math/big"
 	"sync"
 	"testing"
 	"time"
@@ -45,7 +47,9 @@ var pool = sync.OnceValue(func() (p struct {
 	secret []byte
 }) {
 	for i := range p.ec {
-		p.ec[i] = agentkeys.Must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+		// The same in every process, see rawSign.
+		d := sha256.Sum256([]byte{byte(i)})
+		p.ec[i] = agentkeys.Must(ecdsa.ParseRawPrivateKey(elliptic.P256(), d[:]))
 	}
 	for i := range p.rsa {
 		p.rsa[i] = agentkeys.Must(rsa.GenerateKey(rand.Reader, 2048))
@@ -190,20 +194,25 @@ func rawSign(t testing.TB, input, alg string, key any) []byte {
 	h256, h384, h512 := sha256.Sum256([]byte(input)), sha512.Sum384([]byte(input)), sha512.Sum512([]byte(input))
 	var sig []byte
 	var err error
-	ec := func(digest []byte, size int) []byte {
-		r, s, e := ecdsa.Sign(rand.Reader, key.(*ecdsa.PrivateKey), digest)
+	ec := func(hash crypto.Hash, digest []byte, size int) []byte {
+		// Without randomness (RFC 6979), so that a fuzzer's processes agree.
+		der, e := key.(*ecdsa.PrivateKey).Sign(nil, digest, hash)
+		var rs struct{ R, S *big.Int }
+		if e == nil {
+			_, e = asn1.Unmarshal(der, &rs)
+		}
 		if e != nil {
 			t.Fatal(e)
 		}
-		return append(r.FillBytes(make([]byte, size)), s.FillBytes(make([]byte, size))...)
+		return append(rs.R.FillBytes(make([]byte, size)), rs.S.FillBytes(make([]byte, size))...)
 	}
 	switch alg {
 	case "ES256":
-		sig = ec(h256[:], 32)
+		sig = ec(crypto.SHA256, h256[:], 32)
 	case "ES384":
-		sig = ec(h384[:], 48)
+		sig = ec(crypto.SHA384, h384[:], 48)
 	case "ES512":
-		sig = ec(h512[:], 66)
+		sig = ec(crypto.SHA512, h512[:], 66)
 	case "RS256":
 		sig, err = rsa.SignPKCS1v15(nil, key.(*rsa.PrivateKey), crypto.SHA256, h256[:])
 	case "RS512":
