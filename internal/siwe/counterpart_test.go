@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/big"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -49,7 +50,7 @@ type counterpart struct {
 
 func startCounterpart(t *testing.T) *counterpart {
 	t.Helper()
-	home, err := npm.Install(t.Context(), filepath.Join("testdata", "js"))
+	home, err := npm.Install(t.Context(), os.DirFS("testdata/js"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -34,7 +35,7 @@ func startNode(t *testing.T) string {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skipf("the lock file has no anvil for %s on %s", runtime.GOOS, runtime.GOARCH)
 	}
-	home, err := npm.Install(t.Context(), filepath.Join("..", "testdata", "js"))
+	home, err := npm.Install(t.Context(), os.DirFS("../testdata/js"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,30 +7,31 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
 )
 
-// Install installs what the lock file in dir names, and copies the *.mjs files
-// of dir beside it. It returns where: what was installed from the same files
+// Install installs what the lock file at the root of src names, and copies the
+// *.mjs files there beside it. It returns where: what was installed from the same files
 // before is not installed again. Several processes may call it at once.
-func Install(ctx context.Context, dir string) (home string, err error) {
+func Install(ctx context.Context, src fs.FS) (home string, err error) {
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return "", fmt.Errorf("%s is not installed; `make setup` installs it", program)
 		}
 	}
-	home, err = install(ctx, dir)
+	home, err = install(ctx, src)
 	if err != nil {
-		return "", fmt.Errorf("installing %s, which `make setup` does while the registry can be reached: %w", dir, err)
+		return "", fmt.Errorf("installing the programs of a lock file, which `make setup` does while the registry can be reached: %w", err)
 	}
 	return home, nil
 }
 
-func install(ctx context.Context, dir string) (string, error) {
-	files, err := manifest(dir)
+func install(ctx context.Context, src fs.FS) (string, error) {
+	files, err := manifest(src)
 	if err != nil {
 		return "", err
 	}
@@ -80,19 +81,18 @@ type file struct {
 	text []byte
 }
 
-func manifest(dir string) ([]file, error) {
-	programs, err := filepath.Glob(filepath.Join(dir, "*.mjs"))
+func manifest(src fs.FS) ([]file, error) {
+	programs, err := fs.Glob(src, "*.mjs")
 	if err != nil {
 		return nil, err
 	}
-	paths := append([]string{filepath.Join(dir, "package.json"), filepath.Join(dir, "package-lock.json")}, programs...)
 	var files []file
-	for _, p := range paths {
-		text, err := os.ReadFile(p)
+	for _, name := range append([]string{"package.json", "package-lock.json"}, programs...) {
+		text, err := fs.ReadFile(src, name)
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, file{filepath.Base(p), text})
+		files = append(files, file{name, text})
 	}
 	return files, nil
 }
