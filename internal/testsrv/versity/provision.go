@@ -2,8 +2,12 @@ package versity
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -93,4 +97,34 @@ func (s *Server) PutBucketPolicy(ctx context.Context, bucket, policy string) err
 		return fmt.Errorf("versity: policy of bucket %s: %w", bucket, err)
 	}
 	return nil
+}
+
+// Stored returns the SHA-256 of every file that the gateway keeps for buckets
+// and their versions, by path: what is there in fact, whatever it answers. The
+// gateway's own lock files are left out.
+func (s *Server) Stored() (map[string][sha256.Size]byte, error) {
+	all := map[string][sha256.Size]byte{}
+	for _, root := range []string{"s3", "versions"} {
+		err := filepath.WalkDir(filepath.Join(s.dir, root), func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case d.IsDir() && d.Name() == ".vgwlocks":
+				return fs.SkipDir
+			case d.IsDir():
+				return nil
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(s.dir, path)
+			all[rel] = sha256.Sum256(b)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
