@@ -22,8 +22,10 @@ var ErrStale = errors.New("the broker is not heard")
 var ErrEnded = errors.New("the broker has ended the login of this device")
 
 const (
-	// freshFor is how old the last beat may be for anything to be lent.
-	freshFor = time.Second
+	// freshFor is how old the last beat may be for anything to be lent. A beat
+	// tells of what was revoked up to 300 ms before it: together they are the
+	// second in which a revocation takes effect everywhere.
+	freshFor = 700 * time.Millisecond
 	// freshWait is how long Fresh waits for a beat.
 	freshWait = 5 * time.Second
 	// maxDead bounds how many grants are remembered as dead.
@@ -222,8 +224,8 @@ func since(t, now time.Time) time.Duration {
 	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)).Abs())
 }
 
-// Fresh returns nil if a beat not older than a second was heard: all that was
-// revoked before it is out of the Directory. It waits up to five seconds for
+// Fresh returns nil if a beat was heard a moment ago: all that was revoked more
+// than a second ago is out of the Directory. It waits up to five seconds for
 // one. ErrStale, ErrEnded.
 func (d *Directory) Fresh(ctx context.Context) error {
 	return d.Await(ctx, func() bool {
