@@ -9,6 +9,7 @@ import (
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/token"
+	"github.com/litentry/agentkeys/internal/webserve"
 )
 
 // peer is the thumbprint of the key of the certificate that a request came
@@ -64,6 +65,7 @@ func (s *Server) admit(r *http.Request) (caller, error) {
 	}
 	a, err := s.verifier.Access(raw, s.o.Now())
 	if err != nil {
+		s.o.Log.Info("token refused", "request", webserve.RequestID(r.Context()), "err", err) // it quotes nothing
 		return caller{}, unauthenticated("the token is not valid here: it has expired, or is of another issuer, audience or purpose")
 	}
 	if a.Device.IsZero() || a.Device != p {
