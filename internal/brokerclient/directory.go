@@ -22,10 +22,9 @@ var ErrStale = errors.New("the broker is not heard")
 var ErrEnded = errors.New("the broker has ended the login of this device")
 
 const (
-	// freshFor is how old the last beat may be for anything to be lent. A beat
-	// tells of what was revoked up to 300 ms before it: together they are the
-	// second in which a revocation takes effect everywhere.
-	freshFor = 700 * time.Millisecond
+	// freshFor is how old what was told may be for anything to be lent: a little
+	// less than the second in which a revocation takes effect everywhere.
+	freshFor = 900 * time.Millisecond
 	// freshWait is how long Fresh waits for a beat.
 	freshWait = 5 * time.Second
 	// maxDead bounds how many grants are remembered as dead.
@@ -53,7 +52,7 @@ type Directory struct {
 	grants map[grantKey]*grant.Grant
 	dead   map[string]bool // ids of grants that were taken back here
 	order  []string        // of dead, oldest first
-	beat   time.Time       // as of when all is told; zero: nothing was heard yet
+	beat   time.Time       // all that was revoked before is told; zero: nothing is
 	ended  bool
 	err    error         // why nothing is heard
 	heard  chan struct{} // closed at the next word
@@ -204,10 +203,11 @@ func (d *Directory) end(err error) {
 	})
 }
 
-func (d *Directory) beaten() {
+// beaten says that all that was revoked before asOf is told.
+func (d *Directory) beaten(asOf time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.beat, d.err = d.now(), nil
+	d.beat, d.err = asOf, nil
 	d.wake()
 }
 

@@ -263,7 +263,7 @@ func (f *fake) stream(w http.ResponseWriter, r *http.Request) {
 	beat := time.NewTicker(100 * time.Millisecond)
 	defer beat.Stop()
 	for {
-		text := "event: beat\ndata: {}\n\n"
+		text := fmt.Sprintf("event: beat\ndata: {\"at\":%q}\n\n", time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano)) // clocks differ
 		select {
 		case <-r.Context().Done():
 		case <-beat.C:

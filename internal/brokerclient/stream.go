@@ -18,10 +18,8 @@ import (
 )
 
 const (
-	// silence is how long a stream may say nothing: beats come every 300 ms. A
-	// word behind a longer silence is not believed either, for it may have been
-	// on its way as long: another connection begins with how things are.
-	silence = freshFor
+	// silence is how long a stream may say nothing: beats come every 300 ms.
+	silence = time.Second
 	// firstWord is how long the snapshot may take.
 	firstWord = 10 * time.Second
 
@@ -125,6 +123,7 @@ func (s *Stream) follow(ctx context.Context) (lived bool, err error) {
 	}
 	defer body.Close()
 	in := newEvents(body)
+	var path transit
 	last := asked
 	for first := true; ; first = false {
 		ev, err := in.next()
@@ -136,14 +135,56 @@ func (s *Stream) follow(ctx context.Context) (lived bool, err error) {
 			return false, fmt.Errorf("%w: the stream does not begin with a snapshot", ErrAnswer)
 		}
 		if !first && since(last, now) > silence {
-			return true, errSilent
+			return true, errSilent // the watchdog slept as well
 		}
 		last = now
 		watchdog.Reset(silence)
-		if err := s.take(ev, asked); err != nil {
+		if ev.name == brokerapi.EventBeat {
+			err = s.hear(ev, &path, now)
+		} else {
+			err = s.take(ev, asked)
+		}
+		if err != nil {
 			return !first, err
 		}
 	}
+}
+
+// transit is how long the beats of one connection take, by two clocks of which
+// nobody knows how they differ: what counts is by how much one beat takes
+// longer than the fastest.
+type transit struct {
+	known bool
+	least time.Duration
+}
+
+// asOf is a beat's own time by this machine's clock: how long it was held up on
+// the way, in a buffer or through a laptop's sleep, does not make it younger.
+func (t *transit) asOf(at, now time.Time) time.Time {
+	took := now.Round(0).Sub(at) // the wall clock: the other stands still in a sleep
+	if !t.known || took < t.least {
+		t.known, t.least = true, took
+	}
+	return now.Add(t.least - took)
+}
+
+// hear takes a beat. One that comes too late to be of use is the end of the
+// connection: those behind it would be late as well, and another begins with
+// how things are.
+func (s *Stream) hear(ev event, path *transit, now time.Time) error {
+	var b brokerapi.Beat
+	if err := parse(ev, &b); err != nil {
+		return err
+	}
+	if b.At.IsZero() {
+		return fmt.Errorf("%w: a beat without its time", ErrAnswer)
+	}
+	asOf := path.asOf(b.At, now)
+	if since(asOf, now) > freshFor {
+		return errSilent
+	}
+	s.beaten(asOf)
+	return nil
 }
 
 var errSilent = fmt.Errorf("%w: its stream fell silent", ErrUnreachable)
@@ -161,8 +202,6 @@ func cause(ctx context.Context, err error) error {
 // take makes of an event what it says. Unknown ones are of a later date.
 func (s *Stream) take(ev event, asked time.Time) error {
 	switch ev.name {
-	case brokerapi.EventBeat:
-		s.beaten()
 	case brokerapi.EventSnapshot:
 		var snap brokerapi.Snapshot
 		if err := parse(ev, &snap); err != nil {

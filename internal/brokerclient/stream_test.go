@@ -2,6 +2,7 @@ package brokerclient
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -184,12 +185,42 @@ func TestSleep(t *testing.T) {
 	}
 	cancel()
 	// A clock that is set back is as bad.
-	s.beaten()
+	s.beaten(now())
 	mu.Lock()
 	slept -= time.Minute
 	mu.Unlock()
 	if _, live, _ := s.Heard(); live {
 		t.Error("a beat of the future counts")
+	}
+}
+
+// TestLate: beats that were held up on the way are as old as they are.
+func TestLate(t *testing.T) {
+	s := &Stream{}
+	s.Directory = newDirectory(time.Now, func() {})
+	now := time.Now()
+	var path transit
+	beat := func(at, came time.Duration) error {
+		text, _ := json.Marshal(brokerapi.Beat{At: now.Add(at - time.Hour)})
+		return s.hear(event{brokerapi.EventBeat, text}, &path, now.Add(came))
+	}
+	for i := range 5 {
+		at := time.Duration(i) * 300 * time.Millisecond
+		if err := beat(at, at+50*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Each a little later than the one before: after a while too late, however
+	// regularly they come.
+	var err error
+	for i := 5; i < 20 && err == nil; i++ {
+		err = beat(time.Duration(i)*300*time.Millisecond, time.Duration(i)*500*time.Millisecond)
+		if age := since(s.beat, now.Add(time.Duration(i)*500*time.Millisecond)); err == nil && age < time.Duration(i)*200*time.Millisecond-50*time.Millisecond {
+			t.Errorf("beat %d counts as %v old", i, age)
+		}
+	}
+	if !errors.Is(err, errSilent) {
+		t.Errorf("late beats count: %v", err)
 	}
 }
 
@@ -259,6 +290,7 @@ func TestBadStreams(t *testing.T) {
 		"twice":           "event: snapshot\ndata: {\"agents\":[],\"agents\":[],\"grants\":[]}\n\n",
 		"senseless grant": "event: snapshot\ndata: {\"agents\":[],\"grants\":[{\"id\":\"x\"}]}\n\n",
 		"later grant":     snap + "event: grant\ndata: {}\n\n",
+		"no beat":         snap + "event: beat\ndata: {}\n\n",
 		"later revoked":   snap + "event: revoked\ndata: []\n\n",
 		"endless line":    snap + "data: " + strings.Repeat("x", maxEvent) + "\n\n",
 		"endless event":   snap + strings.Repeat("data: "+strings.Repeat("x", 1<<20)+"\n", 17),
