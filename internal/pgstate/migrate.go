@@ -45,11 +45,13 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	current, known, err := p.GetVersions(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("tables of the broker's state: %w", err)
 	}
 	if current > known {
 		return fmt.Errorf("%w: its tables are of version %d and this program knows %d: run the newer program, or restore a copy made by this one", ErrNewer, current, known)
 	}
-	_, err = p.Up(ctx)
-	return err
+	if _, err = p.Up(ctx); err != nil {
+		return fmt.Errorf("tables of the broker's state: %w", err)
+	}
+	return nil
 }

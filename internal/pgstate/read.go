@@ -18,8 +18,8 @@ const (
 		ORDER BY name LIMIT $6`
 	sqlEvents = `SELECT seq, topic, value, at FROM state_events WHERE seq > $1 ORDER BY seq LIMIT $2`
 	sqlLast   = `SELECT seq FROM state_last`
-	// sqlPing asks what a change needs: a server that writes.
-	sqlPing = `SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean FROM state_last`
+	// A standby answers, and takes no changes.
+	sqlPing = `SELECT current_setting('transaction_read_only')::boolean FROM state_last`
 )
 
 // attempts is how often a call is made in all whose connection was lost, or
@@ -129,10 +129,10 @@ func (s *State) Last(ctx context.Context) (seq int64, err error) {
 
 // Ping implements broker.State.
 func (s *State) Ping(ctx context.Context) error {
-	var only bool
-	err := s.read(ctx, func() error { return s.pool.QueryRow(ctx, sqlPing).Scan(&only) })
-	if err == nil && only {
-		err = errors.New("the PostgreSQL server takes no writes: is it a standby?")
+	var readOnly bool
+	err := s.read(ctx, func() error { return s.pool.QueryRow(ctx, sqlPing).Scan(&readOnly) })
+	if err == nil && readOnly {
+		err = errors.New("the PostgreSQL database is read-only: connect to the primary server, or set default_transaction_read_only to off")
 	}
 	return err
 }

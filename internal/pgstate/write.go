@@ -18,7 +18,7 @@ import (
 const (
 	// Read committed, whatever the server's habit: each statement must see
 	// what was committed before it began, not before the locks were had.
-	sqlBegin = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE`
+	sqlBegin = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	// The locks are taken in the order of the array.
 	sqlLock = `SELECT count(CASE WHEN alone THEN pg_advisory_xact_lock(id)::text ELSE pg_advisory_xact_lock_shared(id)::text END)
 		FROM unnest($1::bigint[], $2::boolean[]) AS l (id, alone)`

@@ -249,7 +249,7 @@ func (s *Server) run() error {
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if s.cmd == nil {
 			// After a kill the last of the old processes may be about to end.
-			c := s.command("postgres", "-D", s.data(), "-k", s.dir, "-h", "", "-c", "fsync=on",
+			c := s.command("postgres", "-D", s.data(), "-k", s.dir, "-h", "",
 				"-c", "shared_buffers=16MB", "-c", "max_connections=120", "-c", "max_wal_senders=0", "-c", "wal_level=minimal")
 			c.Stdout, c.Stderr = log, log
 			if err := c.Start(); err != nil {
