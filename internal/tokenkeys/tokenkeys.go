@@ -101,13 +101,14 @@ func checkDir(dir string) error {
 	return checkOwner(dir, fi, 0o700)
 }
 
-// checkOwner wants exactly mode: what a group may write, a member may replace.
+// checkOwner allows mode or less: what a group may read, a member may copy, and
+// what it may write, replace.
 func checkOwner(path string, fi fs.FileInfo, mode fs.FileMode) error {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	switch {
 	case !ok || int(st.Uid) != os.Geteuid():
 		return fmt.Errorf("%w: %s belongs to another user: chown %d %s, if you trust where it comes from", ErrExposed, path, os.Geteuid(), path)
-	case fi.Mode().Perm() != mode || fi.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0:
+	case fi.Mode().Perm()&^mode != 0:
 		return fmt.Errorf("%w: %s has mode %#o: chmod %#o %s, and rotate if somebody may have read it", ErrExposed, path, fi.Mode().Perm(), mode, path)
 	}
 	return nil
