@@ -27,7 +27,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/litentry/agentkeys"
@@ -54,6 +53,11 @@ const (
 	// window is how long before its end a session is renewed, less up to a
 	// third, so that many do not renew together.
 	window = 3 * time.Minute
+	// again is how long after a failed renewal the next is tried.
+	again = 10 * time.Second
+	// margin is how long before its end a session is no more used: a request
+	// has to arrive, and clocks differ.
+	margin = 10 * time.Second
 	// patience bounds the making of one session, whoever waits for it.
 	patience = 30 * time.Second
 
@@ -76,7 +80,7 @@ type Config struct {
 	SessionName string
 	// Duration of a session, MinDuration if 0.
 	Duration time.Duration
-	// Client is the SDK's own if nil.
+	// Client, if nil, is one that follows no redirects and knows no proxy.
 	Client aws.HTTPClient
 }
 
@@ -126,7 +130,7 @@ func New(c Config, token Source) (*Sessions, error) {
 		HTTPClient:  c.Client,
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts = 3
-			o.MaxBackoff = 2 * time.Second
+			o.MaxBackoff = 500 * time.Millisecond
 		}),
 	}
 	if c.Endpoint != "" {
@@ -136,9 +140,22 @@ func New(c Config, token Source) (*Sessions, error) {
 		o.BaseEndpoint = aws.String(c.Endpoint)
 	}
 	if c.Client == nil {
-		o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(patience).WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = 16 })
+		o.HTTPClient = client()
 	}
 	return &Sessions{c: c, token: token, sts: sts.New(o), all: map[agentkeys.Wallet]*session{}, byUse: list.New()}, nil
+}
+
+// client follows no redirect, which could take a secret elsewhere, and asks no
+// environment for a proxy.
+func client() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = nil
+	t.MaxIdleConnsPerHost = 16
+	return &http.Client{
+		Transport:     t,
+		Timeout:       patience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // checkEndpoint: a token on the wire is a session to whoever reads it.

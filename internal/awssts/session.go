@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +29,7 @@ type session struct {
 	used  time.Time
 
 	mu   sync.Mutex
-	ends time.Time // of the newest credentials: the cache knows only when to renew
+	ends time.Time // of the newest credentials: the cache knows when to renew
 }
 
 // session returns that of w, and drops those that nobody used for the length
@@ -41,9 +42,7 @@ func (s *Sessions) session(w agentkeys.Wallet) *session {
 	if e == nil {
 		e = &session{s: s, wallet: w}
 		e.place = s.byUse.PushFront(e)
-		e.cache = aws.NewCredentialsCache(e, func(o *aws.CredentialsCacheOptions) {
-			o.ExpiryWindow, o.ExpiryWindowJitterFrac = window, 1./3
-		})
+		e.cache = aws.NewCredentialsCache(e)
 		s.all[w] = e
 	}
 	e.used = now
@@ -90,20 +89,22 @@ func (e *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	e.mu.Unlock()
 	return aws.Credentials{
 		AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken,
-		Source: "awssts", CanExpire: true, Expires: *c.Expiration,
+		Source: "awssts", CanExpire: true, Expires: c.Expiration.Add(-window + rand.N(window/3)), // when to renew
 	}, nil
 }
 
-// HandleFailToRefresh has the old session serve until its end where STS cannot
-// be asked for a new one. A refusal ends it at once: the wallet may have been
-// locked out.
+// HandleFailToRefresh has the old session serve until its end where no new one
+// is to be had, and asks again after a while. A refusal ends it at once: the
+// wallet may have been locked out.
 func (e *session) HandleFailToRefresh(_ context.Context, old aws.Credentials, err error) (aws.Credentials, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !old.HasKeys() || errors.Is(err, ErrRefused) || time.Until(e.ends) < 10*time.Second {
+	now := time.Now()
+	left := e.ends.Sub(now)
+	if !old.HasKeys() || errors.Is(err, ErrRefused) || left < margin {
 		return aws.Credentials{}, err
 	}
-	old.Expires = e.ends
+	old.Expires = now.Add(min(again, left-margin))
 	return old, nil
 }
 

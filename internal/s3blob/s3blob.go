@@ -24,7 +24,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/litentry/agentkeys"
@@ -57,7 +56,7 @@ type Config struct {
 	// and then delete, not both at once, or that say it was done where there
 	// was nothing: see Bucket.Delete. AWS needs it not; VersityGW 1.8 does.
 	ClaimDeletes bool
-	// Client is the SDK's own if nil.
+	// Client, if nil, is one that follows no redirects and knows no proxy.
 	Client aws.HTTPClient
 }
 
@@ -113,7 +112,7 @@ func Open(c Config, creds func(agentkeys.Wallet) aws.CredentialsProvider) (*Buck
 		o.BaseEndpoint = aws.String(c.Endpoint)
 	}
 	if c.Client == nil {
-		o.HTTPClient = awshttp.NewBuildableClient().WithTimeout(time.Minute).WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = 32 })
+		o.HTTPClient = client()
 	}
 	// What may help is repeated, with the SDK's back-off, and also what S3
 	// answers where two conditional calls met: nothing was done, try again.
@@ -125,6 +124,19 @@ func Open(c Config, creds func(agentkeys.Wallet) aws.CredentialsProvider) (*Buck
 		}})
 	})
 	return &Bucket{c: c, s3: s3.New(o), creds: creds, retry: again}, nil
+}
+
+// client follows no redirect, which could take a secret elsewhere, and asks no
+// environment for a proxy.
+func client() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = nil
+	t.MaxIdleConnsPerHost = 32
+	return &http.Client{
+		Transport:     t,
+		Timeout:       time.Minute,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // checkEndpoint: a session token on the wire is a session to whoever reads it.

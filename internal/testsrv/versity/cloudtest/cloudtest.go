@@ -11,10 +11,15 @@ package cloudtest
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,12 +44,15 @@ type Cloud struct {
 	*versity.Server
 	Issuer *token.Issuer
 	ring   *token.Ring
+	key    *ecdsa.PrivateKey
+	kid    string
 }
 
 // Start makes a cloud with a role for each of wallets. It ends with the test.
 func Start(t testing.TB, wallets ...agentkeys.Wallet) *Cloud {
 	t.Helper()
-	c := &Cloud{ring: newRing(t)}
+	c := &Cloud{}
+	c.newRing(t)
 	c.Issuer = &token.Issuer{Issuer: versity.IssuerURL, Ring: func() *token.Ring { return c.ring }}
 	c.Server = versity.Start(t, versity.Options{Issuer: c})
 	ctx := context.Background()
@@ -62,17 +70,27 @@ func Start(t testing.TB, wallets ...agentkeys.Wallet) *Cloud {
 	return c
 }
 
-func newRing(t testing.TB) *token.Ring {
+// newRing makes the issuer's keys: one of each algorithm, of which Sign has
+// that of ES256.
+func (c *Cloud) newRing(t testing.TB) {
 	t.Helper()
-	k, err := token.NewKey(token.ES256, time.Now().Add(-time.Minute))
+	var err error
+	if c.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	from := time.Now().Add(-24 * time.Hour) // so that tokens of yesterday can be signed
+	es, err := token.KeyFrom(c.key, token.ES256, from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := token.NewRing([]token.Key{k}, token.MasterLife)
+	c.kid = es.KID()
+	rs, err := token.NewKey(token.RS256, from)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	if c.ring, err = token.NewRing([]token.Key{es, rs}, token.MasterLife); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // ServeHTTP is the issuer.
@@ -84,7 +102,7 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		body, err = json.Marshal(map[string]any{
 			"issuer": versity.IssuerURL, "jwks_uri": versity.IssuerURL + "/jwks",
 			"response_types_supported": []string{"id_token"}, "subject_types_supported": []string{"public"},
-			"id_token_signing_alg_values_supported": []string{"ES256"},
+			"id_token_signing_alg_values_supported": []string{"ES256", "RS256"},
 		})
 	case "/jwks":
 		body, err = c.ring.JWKS(time.Now())
@@ -107,15 +125,48 @@ func (c *Cloud) Token(_ context.Context, w agentkeys.Wallet) (string, error) {
 	return c.Issuer.Identity(token.Identity{ID: token.NewID(), Wallet: w, Audience: Audience, Expires: now.Add(5 * time.Minute).Truncate(time.Second)}, token.ES256, now)
 }
 
-// Foreign is a token that is good but for its signature: its key is another's.
-func (c *Cloud) Foreign(t testing.TB, w agentkeys.Wallet) string {
-	other := newRing(t)
-	f := &Cloud{Issuer: &token.Issuer{Issuer: versity.IssuerURL, Ring: func() *token.Ring { return other }}}
-	raw, err := f.Token(context.Background(), w)
+// Claims are those of a good token of w's, to be spoilt.
+func (c *Cloud) Claims(w agentkeys.Wallet) map[string]any {
+	now := time.Now().Unix()
+	return object{
+		"iss": versity.IssuerURL, "sub": "agentkeys:wallet:" + w.String(), "aud": Audience,
+		"iat": now, "nbf": now, "exp": now + 300, "jti": token.NewID(), Tag: w.String(),
+		"https://aws.amazon.com/tags": object{"principal_tags": object{Tag: []string{w.String()}}, "transitive_tag_keys": []string{Tag}},
+	}
+}
+
+// Sign signs any claims with the issuer's key, or with another if it is given,
+// which package token would not.
+func (c *Cloud) Sign(t testing.TB, claims map[string]any, other *ecdsa.PrivateKey) string {
+	t.Helper()
+	key := c.key
+	if other != nil {
+		key = other
+	}
+	return Sign(t, object{"alg": "ES256", "typ": "JWT", "kid": c.kid}, claims, key)
+}
+
+// Sign signs with ES256, whatever header says.
+func Sign(t testing.TB, header, claims map[string]any, key *ecdsa.PrivateKey) string {
+	t.Helper()
+	var parts []string
+	for _, o := range []object{header, claims} {
+		b, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts = append(parts, base64.RawURLEncoding.EncodeToString(b))
+	}
+	raw := strings.Join(parts, ".")
+	sum := sha256.Sum256([]byte(raw))
+	r, s, err := ecdsa.Sign(rand.Reader, key, sum[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return raw
+	sig := make([]byte, 64)
+	r.FillBytes(sig[:32])
+	s.FillBytes(sig[32:])
+	return raw + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
 
 // Wallet makes wallet number n, all of whose bytes differ from its neighbours'.
