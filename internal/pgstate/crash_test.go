@@ -22,14 +22,14 @@ func TestKilledReplica(t *testing.T) {
 	s := open(t, dsn)
 	set := statetest.Set{Name: "set", N: 400}
 	set.Make(t, s)
-	var acked statetest.Acknowledged
+	var heard statetest.Heard
 	var wg sync.WaitGroup
 	for n, kill := range []int{0, 20, 0} {
 		c := set.Spawn(t, fmt.Sprint("replica-", n), nil, dsnVar+"="+string(dsn.Expose()))
-		wg.Go(func() { c.Follow(t, &acked, kill) })
+		wg.Go(func() { c.Follow(t, &heard, kill) })
 	}
 	wg.Wait()
-	if used := set.Verify(t, s, acked.All(t)); used != set.N {
+	if used := set.Verify(t, s, &heard); used != set.N {
 		t.Errorf("%d of %d tokens are used", used, set.N)
 	}
 }
@@ -39,6 +39,37 @@ func TestKilledReplica(t *testing.T) {
 func TestDisconnected(t *testing.T) {
 	dsn, server := postgres.Start(t)
 	crash(t, dsn, func() { server.Disconnect(t, dsn) })
+}
+
+// TestComesBack: calls that find their connections gone take new ones.
+func TestComesBack(t *testing.T) {
+	dsn, server := postgres.Start(t)
+	s := open(t, dsn)
+	k := broker.Key{Kind: "a", Name: "b"}
+	for round := range 3 {
+		var wg sync.WaitGroup
+		for range connections { // as many connections as there can be
+			wg.Go(func() {
+				if _, err := s.pool.Exec(t.Context(), "SELECT pg_sleep(0.05)"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		server.Disconnect(t, dsn)
+		var err error
+		switch round {
+		case 0:
+			_, err = s.Apply(t.Context(), broker.Change{Writes: []broker.Write{{Key: k, Value: []byte("x")}}})
+		case 1:
+			_, err = s.Get(t.Context(), k)
+		case 2:
+			err = s.Ping(t.Context())
+		}
+		if err != nil {
+			t.Errorf("round %d: %v", round, err)
+		}
+	}
 }
 
 // TestServerKilled kills the server, and starts it again.
@@ -60,11 +91,11 @@ func crash(t *testing.T, dsn secret.Value, something func()) {
 	ctx, cancel := context.WithTimeout(t.Context(), enough)
 	defer cancel()
 
-	var acked statetest.Acknowledged
+	var heard statetest.Heard
 	var wg sync.WaitGroup
 	for n, s := range replicas {
 		who := fmt.Sprint("replica-", n)
-		wg.Go(func() { set.Use(ctx, s, who, func(i int) { acked.Add(who, i) }) })
+		wg.Go(func() { set.Use(ctx, s, who, heard.Add) })
 	}
 	waited := make(chan error, 1)
 	go func() {
@@ -85,13 +116,13 @@ func crash(t *testing.T, dsn secret.Value, something func()) {
 		waited <- nil
 	}()
 	for part := 1; part < parts; part++ {
-		for acked.Len() < part*set.N/parts && ctx.Err() == nil {
+		for heard.Made() < part*set.N/parts && ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 		something()
 	}
 	wg.Wait()
-	if used := set.Verify(t, replicas[0], acked.All(t)); used != set.N {
+	if used := set.Verify(t, replicas[0], &heard); used != set.N {
 		t.Errorf("%d of %d tokens are used", used, set.N)
 	}
 	if _, err := replicas[0].Apply(ctx, broker.Change{Events: []broker.NewEvent{{Topic: "last"}}}); err != nil {
@@ -100,7 +131,7 @@ func crash(t *testing.T, dsn secret.Value, something func()) {
 	if err := <-waited; err != nil {
 		t.Errorf("wait: %v", err)
 	}
-	t.Logf("%d of %d were acknowledged", acked.Len(), set.N)
+	t.Logf("%d of %d were acknowledged", heard.Made(), set.N)
 }
 
 func open(t testing.TB, dsn secret.Value) *State {

@@ -21,11 +21,11 @@ func TestKilled(t *testing.T) {
 		set.Make(t, s)
 		shut(t, s)
 
-		var acked statetest.Acknowledged
-		set.Spawn(t, "child", nil, pathVar+"="+path).Follow(t, &acked, 1+rand.IntN(200))
+		var heard statetest.Heard
+		set.Spawn(t, "child", nil, pathVar+"="+path).Follow(t, &heard, 1+rand.IntN(200))
 
 		s = open(t, path)
-		unused += set.N - set.Verify(t, s, acked.All(t))
+		unused += set.N - set.Verify(t, s, &heard)
 		shut(t, s)
 	}
 	if unused == 0 {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -48,25 +47,40 @@ func (s Set) Make(t *testing.T, state broker.State) {
 	}
 }
 
-// Use uses as many tokens as it gets, by several writers, and tells of each
-// that was acknowledged. It ends when no token is left or ctx is done. Errors
+// Told is what one of the writers was told of its change: that it was made, or
+// that it was refused and nothing was changed.
+type Told struct {
+	Token int
+	By    string
+	Made  bool
+}
+
+// Use uses as many tokens as it gets, by several writers whose names begin with
+// who. It ends when no token is left or ctx is done. Other errors than refusals
 // are those of a crash: it tries the token again.
-func (s Set) Use(ctx context.Context, state broker.State, who string, acknowledged func(i int)) {
+func (s Set) Use(ctx context.Context, state broker.State, who string, told func(Told)) {
 	var wg sync.WaitGroup
-	for range 4 {
+	for w := range 4 {
+		by := fmt.Sprint(who, ".", w)
 		wg.Go(func() {
-			first := rand.IntN(s.N)
+			first, unsure := rand.IntN(s.N), false
 			for n := 0; n < s.N && ctx.Err() == nil; {
 				i := (first + n) % s.N
-				switch err := s.use(ctx, state, who, i); {
+				err := s.use(ctx, state, by, i)
+				switch {
 				case err == nil:
-					acknowledged(i)
-					n++
-				case errors.Is(err, broker.ErrConflict), errors.Is(err, broker.ErrAbsent):
-					n++
-				default:
+					told(Told{i, by, true})
+				case errors.Is(err, broker.ErrConflict):
+					if !unsure { // else it may be that it was made before
+						told(Told{i, by, false})
+					}
+				case !errors.Is(err, broker.ErrAbsent):
+					unsure = true
 					time.Sleep(10 * time.Millisecond)
+					continue
 				}
+				unsure = false
+				n++
 			}
 		})
 	}
@@ -90,9 +104,11 @@ func (s Set) use(ctx context.Context, state broker.State, who string, i int) err
 }
 
 // Verify demands that every token is there or was used once, wholly, and that
-// the acknowledged ones were used by who was told so.
-func (s Set) Verify(t *testing.T, state broker.State, acknowledged map[int]string) (used int) {
+// what the writers were told of it is so.
+func (s Set) Verify(t *testing.T, state broker.State, heard *Heard) (used int) {
 	t.Helper()
+	heard.mu.Lock()
+	defer heard.mu.Unlock()
 	told := map[string][]string{}
 	for after := int64(0); ; {
 		events, err := state.Events(t.Context(), after, broker.MaxList)
@@ -116,10 +132,12 @@ func (s Set) Verify(t *testing.T, state broker.State, acknowledged map[int]strin
 	}
 	for i := range s.N {
 		token, by, also, events := read(s.token(i)), read(s.used(i)), read(s.also(i)), told[s.used(i).Name]
-		who, acked := acknowledged[i]
+		for _, h := range heard.of[i] {
+			if h.Made != (h.By == by) {
+				t.Errorf("token %d is used by %q, and %s was told %v", i, by, h.By, h.Made)
+			}
+		}
 		switch {
-		case acked && by != who:
-			t.Errorf("token %d was acknowledged to %s, and is used by %q", i, who, by)
 		case (token == "") == (by == ""), by != also, by == "" && len(events) > 0, by != "" && (len(events) != 1 || events[0] != by):
 			t.Errorf("token %d is %q, used by %q and %q, and events tell of %q", i, token, by, also, events)
 		}
@@ -130,43 +148,31 @@ func (s Set) Verify(t *testing.T, state broker.State, acknowledged map[int]strin
 	return used
 }
 
-// Acknowledged collects what several were told.
-type Acknowledged struct {
-	mu sync.Mutex
-	by map[int]string
-	// Twice has the tokens that two were told to have used.
-	twice []int
+// Heard collects what writers were told.
+type Heard struct {
+	mu   sync.Mutex
+	of   map[int][]Told
+	made int
 }
 
-// Add says that who was told to have used token i.
-func (a *Acknowledged) Add(who string, i int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.by == nil {
-		a.by = map[int]string{}
+// Add adds to it.
+func (h *Heard) Add(t Told) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of == nil {
+		h.of = map[int][]Told{}
 	}
-	if _, ok := a.by[i]; ok {
-		a.twice = append(a.twice, i)
+	h.of[t.Token] = append(h.of[t.Token], t)
+	if t.Made {
+		h.made++
 	}
-	a.by[i] = who
 }
 
-// Len returns how many tokens were acknowledged.
-func (a *Acknowledged) Len() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.by)
-}
-
-// All returns what was acknowledged, each token to one.
-func (a *Acknowledged) All(t *testing.T) map[int]string {
-	t.Helper()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.twice) > 0 {
-		t.Errorf("tokens %v were acknowledged twice", a.twice)
-	}
-	return a.by
+// Made returns how many changes were acknowledged.
+func (h *Heard) Made() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.made
 }
 
 // Variables that tell a child what to do.
@@ -226,7 +232,9 @@ func RunChild(open func() (broker.State, error)) (isChild bool) {
 		}
 		cancel()
 	}()
-	Set{os.Getenv(setVar), n}.Use(ctx, state, os.Getenv(whoVar), func(i int) { fmt.Println(i) })
+	Set{os.Getenv(setVar), n}.Use(ctx, state, os.Getenv(whoVar), func(t Told) {
+		fmt.Println(t.Token, t.By, t.Made)
+	})
 	if err := state.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -236,17 +244,19 @@ func RunChild(open func() (broker.State, error)) (isChild bool) {
 
 // Follow hears what the child is told until it ends, and kills it after kill
 // acknowledgements, if kill is not 0.
-func (c *Child) Follow(t *testing.T, a *Acknowledged, kill int) {
-	lines := bufio.NewScanner(c.out)
-	for n := 1; lines.Scan(); n++ {
-		i, err := strconv.Atoi(strings.TrimSpace(lines.Text()))
-		if err != nil {
-			t.Errorf("%s: %v", c.who, err)
+func (c *Child) Follow(t *testing.T, h *Heard, kill int) {
+	made := 0
+	for lines := bufio.NewScanner(c.out); lines.Scan(); {
+		var told Told
+		if _, err := fmt.Sscan(lines.Text(), &told.Token, &told.By, &told.Made); err != nil {
+			t.Errorf("%s says %q: %v", c.who, lines.Text(), err)
 			continue
 		}
-		a.Add(c.who, i)
-		if n == kill {
-			_ = c.cmd.Process.Kill() // what it printed before is still heard
+		h.Add(told)
+		if told.Made {
+			if made++; made == kill {
+				_ = c.cmd.Process.Kill() // what it said before is still heard
+			}
 		}
 	}
 }
