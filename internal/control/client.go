@@ -18,6 +18,7 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -190,6 +191,21 @@ func (c *Client) CreateAgent(ctx context.Context, a agentkeys.Agent) (out book.A
 // RemoveAgent removes an agent with all it was lent.
 func (c *Client) RemoveAgent(ctx context.Context, a agentkeys.Agent) error {
 	return c.call(ctx, "DELETE", "/v1/agents/"+a.String(), nil, nil)
+}
+
+// Enrolment makes a one-time code by which a machine becomes an agent's.
+func (c *Client) Enrolment(ctx context.Context, a agentkeys.Agent) (out brokerapi.Enrolment, err error) {
+	return out, c.call(ctx, "POST", "/v1/agents/"+a.String()+"/enrolment", nil, &out)
+}
+
+// Devices lists the devices of the account at the broker.
+func (c *Client) Devices(ctx context.Context) (out []brokerapi.Device, err error) {
+	return out, c.call(ctx, "GET", "/v1/devices", nil, &out)
+}
+
+// RevokeDevice ends a device's sessions at the broker.
+func (c *Client) RevokeDevice(ctx context.Context, id string) error {
+	return c.call(ctx, "DELETE", "/v1/devices/"+url.PathEscape(id), nil, nil)
 }
 
 // Grants lists the grants.

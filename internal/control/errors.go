@@ -11,6 +11,7 @@ import (
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/audit"
 	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -43,6 +44,8 @@ const (
 	CodeConflict  = "conflict"
 	CodeCorrupt   = "corrupt"
 	CodeDisk      = "disk"
+	CodeAway      = "unreachable" // broker, store or signer
+	CodeLoggedOut = "logged-out"  // the broker does not know this device any more
 	CodeInternal  = "internal"
 )
 
@@ -77,6 +80,12 @@ var outcomes = []struct {
 	{local.ErrNoCost, CodeRequest, http.StatusUnprocessableEntity, "give a budget in requests (--budget 1000req/day), or set prices with 'agentkeys services set NAME --price MODEL=IN/OUT'"},
 	{local.ErrTerms, CodeRequest, http.StatusUnprocessableEntity, "choose others; 'agentkeys grant --help' has examples"},
 	{local.ErrRotating, CodeConflict, http.StatusConflict, "wait for it to end"},
+	{local.ErrAgentHost, CodeForbidden, http.StatusForbidden, "do it on a machine of the master's, after 'agentkeys login'"},
+	{local.ErrRemote, CodeForbidden, http.StatusForbidden, "the signer's operator rotates its roots; 'agentkeys logout' goes back to those on this machine"},
+	{local.ErrNoBroker, CodeConflict, http.StatusConflict, "log in at a broker first: 'agentkeys login --broker URL'"},
+	{local.ErrLoggedOut, CodeLoggedOut, http.StatusForbidden, "log in anew: 'agentkeys down', 'agentkeys logout', 'agentkeys login --broker URL'"},
+	{local.ErrRefusedAway, CodeForbidden, http.StatusForbidden, "the store or the signer refuses this wallet's session: ask the broker's operator to run 'agentkeys cloud verify'"},
+	{local.ErrAway, CodeAway, http.StatusServiceUnavailable, "check the network and try again; 'agentkeys status' shows whether the broker is heard"},
 	{local.ErrConfig, CodeCorrupt, http.StatusInternalServerError, "mend or remove the file it names"},
 	{book.ErrAgentExists, CodeExists, http.StatusConflict, "choose another label, or go on with the agent there is"},
 	{book.ErrUnknownAgent, CodeNotFound, http.StatusNotFound, "list the agents with 'agentkeys agent list', or create it with 'agentkeys agent create LABEL'"},
@@ -116,6 +125,9 @@ func (s *Server) describe(err error) *Error {
 		if errors.Is(err, o.is) {
 			return &Error{Code: o.code, Problem: err.Error(), Fix: o.fix, status: o.status}
 		}
+	}
+	if p, ok := errors.AsType[*brokerapi.Problem](err); ok {
+		return &Error{Code: p.Code, Problem: err.Error(), Fix: p.Fix, status: http.StatusBadGateway}
 	}
 	s.log.Error("control request failed", "err", err)
 	return &Error{Code: CodeInternal, Problem: err.Error(), Fix: "see 'agentkeys logs' for more", status: http.StatusInternalServerError}

@@ -13,6 +13,7 @@ import (
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/audit"
 	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -55,6 +56,13 @@ func TestDescribe(t *testing.T) {
 		{local.ErrNoCost, "malformed", 422, "1000req/day"},
 		{local.ErrTerms, "malformed", 422, "grant --help"},
 		{local.ErrRotating, "conflict", 409, "wait"},
+		{local.ErrAgentHost, "forbidden", 403, "the master's"},
+		{local.ErrRemote, "forbidden", 403, "operator"},
+		{local.ErrNoBroker, "conflict", 409, "agentkeys login"},
+		{local.ErrLoggedOut, "logged-out", 403, "agentkeys login"},
+		{local.ErrRefusedAway, "forbidden", 403, "cloud verify"},
+		{local.ErrAway, "unreachable", 503, "agentkeys status"},
+		{&brokerapi.Problem{Code: "too-many-requests", Title: "slow down", Fix: "wait a minute"}, "too-many-requests", 502, "wait a minute"},
 		{local.ErrConfig, "corrupt", 500, "the file it names"},
 		{book.ErrAgentExists, "exists", 409, "another label"},
 		{book.ErrUnknownAgent, "not-found", 404, "agent create"},

@@ -113,6 +113,21 @@ func (s *Server) removeAgent(r *http.Request) (any, error) {
 	return nil, s.host.RemoveAgent(r.Context(), a)
 }
 
+// enrolAgent makes a one-time code by which a machine becomes an agent's.
+func (s *Server) enrolAgent(r *http.Request) (any, error) {
+	a, err := agent(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.host.Enrolment(r.Context(), a)
+}
+
+func (s *Server) listDevices(r *http.Request) (any, error) { return s.host.Devices(r.Context()) }
+
+func (s *Server) revokeDevice(r *http.Request) (any, error) {
+	return nil, s.host.RevokeDevice(r.Context(), r.PathValue("device"))
+}
+
 func (s *Server) listGrants(*http.Request) (any, error) { return s.host.Grants(), nil }
 
 // GrantRequest are the terms of a grant.

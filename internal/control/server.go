@@ -61,6 +61,10 @@ var routes = []struct {
 	{"GET /v1/agents", owner, (*Server).listAgents},
 	{"POST /v1/agents", owner, (*Server).createAgent},
 	{"DELETE /v1/agents/{agent}", owner, (*Server).removeAgent},
+	{"POST /v1/agents/{agent}/enrolment", owner, (*Server).enrolAgent},
+
+	{"GET /v1/devices", owner, (*Server).listDevices},
+	{"DELETE /v1/devices/{device}", owner, (*Server).revokeDevice},
 
 	{"GET /v1/grants", owner, (*Server).listGrants},
 	{"PUT /v1/grants/{agent}/{service}", owner, (*Server).putGrant},

@@ -22,6 +22,15 @@ var ErrAgentHost = errors.New("this machine is an agent's")
 // ErrRemote says that something is the broker's affair, and not this machine's.
 var ErrRemote = errors.New("the broker's operator does that")
 
+// ErrAway says that the broker, the store or the signer cannot be reached.
+var ErrAway = errors.New("not reachable now")
+
+// ErrRefusedAway says that the store or the signer said no.
+var ErrRefusedAway = errors.New("refused")
+
+// ErrLoggedOut says that the broker does not know this device any more.
+var ErrLoggedOut = errors.New("this device is logged out")
+
 // ErrNoBroker says that something takes a broker, and this host has none.
 var ErrNoBroker = errors.New("there is no broker")
 

@@ -1,0 +1,67 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/awssts"
+	"github.com/litentry/agentkeys/internal/brokerclient"
+	"github.com/litentry/agentkeys/internal/envelope"
+	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/s3blob"
+	"github.com/litentry/agentkeys/internal/signerclient"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+// outcomes are what the parts say, by what a Host makes of it.
+var outcomes = []struct{ part, is error }{
+	{brokerclient.ErrEnded, local.ErrLoggedOut}, {brokerclient.ErrDeviceOut, local.ErrLoggedOut},
+	{brokerclient.ErrStale, local.ErrAway}, {brokerclient.ErrUnreachable, local.ErrAway}, {brokerclient.ErrAnswer, local.ErrAway},
+	{signerclient.ErrUnreachable, local.ErrAway}, {signerclient.ErrAnswer, local.ErrAway},
+	{awssts.ErrUnreachable, local.ErrAway}, {s3blob.ErrStore, local.ErrAway},
+	{signerclient.ErrRefused, local.ErrRefusedAway}, {awssts.ErrRefused, local.ErrRefusedAway}, {s3blob.ErrDenied, local.ErrRefusedAway},
+}
+
+// explain gives an error the name that a Host has for it.
+func explain(err error) error {
+	for _, o := range outcomes {
+		if errors.Is(err, o.part) {
+			return fmt.Errorf("%w: %w", o.is, err)
+		}
+	}
+	return err
+}
+
+// keys and blobs are those parts, with errors that a Host knows.
+type keys struct{ vault.KeySource }
+
+func (k keys) KEK(ctx context.Context, w agentkeys.Wallet, s agentkeys.Service, epoch uint32) (envelope.KEK, error) {
+	if epoch == 0 { // what Epoch says while no signer answers
+		return envelope.KEK{}, fmt.Errorf("%w: the signer does not say its epoch", local.ErrAway)
+	}
+	kek, err := k.KeySource.KEK(ctx, w, s, epoch)
+	return kek, explain(err)
+}
+
+type blobs struct{ b vault.Blobs }
+
+func (b blobs) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, error) {
+	data, v, err := b.b.Get(ctx, k)
+	return data, v, explain(err)
+}
+
+func (b blobs) Put(ctx context.Context, k vault.Key, data []byte, c vault.Condition) (vault.Version, error) {
+	v, err := b.b.Put(ctx, k, data, c)
+	return v, explain(err)
+}
+
+func (b blobs) Delete(ctx context.Context, k vault.Key, v vault.Version) error {
+	return explain(b.b.Delete(ctx, k, v))
+}
+
+func (b blobs) List(ctx context.Context, p vault.Prefix, after vault.Key, limit int) (vault.Page, error) {
+	page, err := b.b.List(ctx, p, after, limit)
+	return page, explain(err)
+}
