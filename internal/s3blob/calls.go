@@ -126,8 +126,12 @@ func (b *Bucket) write(ctx context.Context, k vault.Key, data []byte, meta strin
 		v, err := version(out.ETag)
 		return v, about(k, err)
 	}
-	err = b.failed(ctx, k, err)
-	if errors.Is(err, vault.ErrNotFound) && !create {
+	if create {
+		// A 403 is one, whatever is there, and a 404 no answer to this.
+		if err = b.refused(ctx, k.String(), err); errors.Is(err, vault.ErrNotFound) {
+			err = about(k, fmt.Errorf("%w: not found, to a write", ErrStore))
+		}
+	} else if err = b.failed(ctx, k, err); errors.Is(err, vault.ErrNotFound) {
 		err = vault.ErrConflict
 	}
 	if errors.Is(err, vault.ErrConflict) && n.n > 1 {

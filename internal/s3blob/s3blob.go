@@ -118,7 +118,7 @@ func Open(c Config, creds func(agentkeys.Wallet) aws.CredentialsProvider) (*Buck
 	// answers where two conditional calls met: nothing was done, try again.
 	again := retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = 5
-		o.MaxBackoff = 2 * time.Second
+		o.MaxBackoff = time.Second
 		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
 			"ConditionalRequestConflict": {}, "OperationAborted": {},
 		}})
