@@ -1,6 +1,7 @@
 package token
 
 import (
+	"crypto"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -70,6 +71,7 @@ func TestClaims(t *testing.T) {
 		{name: "no cnf", from: `"cnf":{"jkt":"` + w.thumb.String() + `"},`, to: ""},
 		{name: "cnf null", from: `"cnf":{"jkt":"` + w.thumb.String() + `"}`, to: `"cnf":null`},
 		{name: "cnf empty", from: `"jkt":"` + w.thumb.String() + `"`, to: ""},
+		{name: "cnf of a certificate too", from: `"jkt":`, to: `"x5t#S256":"x","jkt":`},
 		{name: "cnf of a certificate", from: `"jkt"`, to: `"x5t#S256"`},
 		{name: "jkt empty", from: w.thumb.String(), to: ""},
 		{name: "jkt short", from: w.thumb.String(), to: w.thumb.String()[:42]},
@@ -172,6 +174,33 @@ func TestHeader(t *testing.T) {
 	}
 }
 
+// asked are Keys that remember what was asked of them.
+type asked struct {
+	Keys
+	kids []string
+}
+
+func (a *asked) Key(kid string) (Alg, crypto.PublicKey, bool) {
+	a.kids = append(a.kids, kid)
+	return a.Keys.Key(kid)
+}
+
+// TestKid: whoever looks keys up is never asked for a path or an address.
+func TestKid(t *testing.T) {
+	w := newWorld(t)
+	a := &asked{Keys: w.ring}
+	v := Verifier{origin, origin, a}
+	for _, kid := range []string{
+		"", ".", "../" + w.signs.KID(), "/etc/passwd", "https://evil.example/jwks.json", w.signs.KID() + "\u0000", w.signs.KID() + ".key", w.signs.KID() + " ",
+		w.signs.KID()[:42], strings.Repeat("x", 8000), strings.Repeat("/", 43), strings.Repeat("A", 43), "x' OR 'a'='a",
+	} {
+		raw := forge(t, `{"alg":"ES256","kid":"`+kid+`","typ":"at+jwt"}`, mustJSON(t, w.claims(typSession)), "ES256", pool().ec[2])
+		if _, err := v.Session(raw, w.now); !errors.Is(err, ErrToken) || a.kids != nil {
+			t.Errorf("%q: %v, asked for %q", kid, err, a.kids)
+		}
+	}
+}
+
 // TestForm: what is not three parts of canonical base64url is refused before
 // anything is decoded.
 func TestForm(t *testing.T) {
@@ -200,7 +229,7 @@ func TestForm(t *testing.T) {
 	}
 	cases := map[string]string{
 		"empty": "", "dots": "..", "one dot": ".", "no dots": part[0], "two parts": join(part[0], part[1]),
-		"four parts": raw + ".", "a dot before": "." + raw, "five parts (JWE)": raw + "..", "many dots": strings.Repeat(".", 100000),
+		"four parts": raw + ".", "four whole parts": raw + ".AAAA", "a dot before": "." + raw, "five parts (JWE)": raw + "..", "many dots": strings.Repeat(".", 100000),
 		"many parts": strings.Repeat("a.", 5000), "large": raw + strings.Repeat("A", maxToken), "one over the limit": strings.Repeat("A", maxToken-3) + ".A.A." + "",
 		"no signature": join(part[0], part[1], ""), "no claims": join(part[0], "", part[2]), "no header": join("", part[1], part[2]),
 		"space after": raw + " ", "space before": " " + raw, "line break": raw + "\n", "line break inside": part[0] + "\n." + join(part[1], part[2]),

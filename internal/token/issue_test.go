@@ -174,4 +174,11 @@ func TestPartsOfSeconds(t *testing.T) {
 	if err != nil || got.Issued != w.now || got.Expires != w.now.Add(time.Hour) {
 		t.Errorf("%+v, %v", got, err)
 	}
+	d = Identity{NewID(), agentWallet, stsAud, time.Time{}, w.now.Add(time.Hour + 500*time.Millisecond)}
+	if raw, err = w.issuer().Identity(d, ES256, w.now); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.verifier(typIdentity).Identity(raw, now); err != nil || got.Expires != w.now.Add(time.Hour) {
+		t.Errorf("%+v, %v", got, err)
+	}
 }

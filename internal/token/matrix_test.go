@@ -258,6 +258,11 @@ func TestVerifierOfOthers(t *testing.T) {
 			if err := verifyAs(v, typ, raw, w.now); !errors.Is(err, ErrToken) {
 				t.Errorf("%s: a verifier with %s says %v", typ, name, err)
 			}
+			// Nor a token that names nobody either.
+			nobody := forge(t, header, mustJSON(t, w.claims(typ).with("iss", v.Issuer).with("aud", v.Audience)), alg, key)
+			if err := verifyAs(v, typ, nobody, w.now); (v.Issuer == "" || v.Audience == "" || v.Keys != good.Keys) && !errors.Is(err, ErrToken) {
+				t.Errorf("%s: a verifier with %s believes in nobody", typ, name)
+			}
 		}
 	}
 }

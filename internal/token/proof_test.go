@@ -173,6 +173,8 @@ func TestProofHeader(t *testing.T) {
 		{"x twin", edit(b64(x), twinX), "ES256", w.device, false},
 		{"x short", edit(b64(x), b64(x[1:])), "ES256", w.device, false},
 		{"x long", edit(b64(x), b64(append([]byte{0}, x...))), "ES256", w.device, false},
+		{"x and y cut elsewhere", head("ES256", typProof, fmt.Sprintf(`{"kty":"EC","crv":"P-256","x":%q,"y":%q}`, b64(x[:31]), b64(append([]byte{x[31]}, y...)))), "ES256", w.device, false},
+		{"unknown member of the key", edit(`"kty"`, `"ext":true,"kty"`), "ES256", w.device, false},
 		{"x padded", edit(b64(x), base64.URLEncoding.EncodeToString(x)), "ES256", w.device, false},
 		{"x broken", edit(b64(x), b64(x)[:20]+`\n`+b64(x)[20:]), "ES256", w.device, false},
 		{"zero point", head("ES256", typProof, fmt.Sprintf(`{"kty":"EC","crv":"P-256","x":%q,"y":%q}`, b64(make([]byte, 32)), b64(make([]byte, 32)))), "ES256", w.device, false},

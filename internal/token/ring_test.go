@@ -43,6 +43,11 @@ func TestRingLaws(t *testing.T) {
 			t.Fatal(err)
 		}
 		now := base.Add(time.Duration(rapid.Int64Range(-5*3600, 70*3600).Draw(t, "second")) * time.Second)
+		if rapid.Bool().Draw(t, "at a border") {
+			now = rapid.SampledFrom(keys).Draw(t, "key").SignsFrom().
+				Add(rapid.SampledFrom([]time.Duration{0, longest, longest + Leeway}).Draw(t, "border")).
+				Add(rapid.SampledFrom([]time.Duration{-time.Second, 0, time.Second}).Draw(t, "side"))
+		}
 		one, err1 := r.JWKS(now)
 		two, err2 := shuffled.JWKS(now)
 		if err1 != nil || err2 != nil || !bytes.Equal(one, two) {
