@@ -34,34 +34,47 @@ func (b *Bucket) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, e
 	if err := begin(ctx, k); err != nil {
 		return nil, "", err
 	}
+	creds, err := b.creds(k.Wallet()).Retrieve(ctx)
+	if err != nil {
+		return nil, "", b.refused(ctx, k.String(), err)
+	}
+	a, ok := b.quick.get(ctx, k, creds)
+	switch {
+	case ok && a.status == http.StatusNotFound && a.code == "NoSuchKey":
+		return nil, "", vault.ErrNotFound
+	case !ok || a.status != http.StatusOK:
+		if a, err = b.get(ctx, k); err != nil {
+			return nil, "", b.failed(ctx, k, err)
+		}
+	}
+	if a.claim && b.c.ClaimDeletes {
+		return nil, "", vault.ErrNotFound
+	}
+	v, err := version(&a.etag)
+	switch {
+	case err != nil:
+		return nil, "", about(k, err)
+	case a.large:
+		return nil, v, vault.ErrSize
+	}
+	return a.data, v, nil
+}
+
+// get is quick.get with the SDK's client.
+func (b *Bucket) get(ctx context.Context, k vault.Key) (answer, error) {
 	as, _ := b.as(k.Wallet())
 	out, err := b.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.c.Bucket, Key: aws.String(k.String())}, as)
 	if err != nil {
-		return nil, "", b.failed(ctx, k, err)
+		return answer{}, err
 	}
 	defer out.Body.Close()
-	if b.claimed(out.Metadata) {
-		return nil, "", vault.ErrNotFound
+	a := answer{status: http.StatusOK, etag: aws.ToString(out.ETag), claim: out.Metadata[metaClaim] != ""}
+	if a.large = aws.ToInt64(out.ContentLength) > vault.MaxBlob; a.large {
+		return a, nil
 	}
-	v, err := version(out.ETag)
-	if err != nil {
-		return nil, "", about(k, err)
-	}
-	size := aws.ToInt64(out.ContentLength) // the transport holds the body to it
-	if size > vault.MaxBlob {
-		return nil, v, vault.ErrSize
-	}
-	buf := bytes.NewBuffer(make([]byte, 0, max(size, 0)+1))
-	if _, err := io.Copy(buf, io.LimitReader(out.Body, vault.MaxBlob+1)); err != nil {
-		return nil, "", about(k, err)
-	}
-	switch n := int64(buf.Len()); {
-	case n > vault.MaxBlob:
-		return nil, v, vault.ErrSize
-	case out.ContentLength != nil && n != size:
-		return nil, "", about(k, io.ErrUnexpectedEOF)
-	}
-	return buf.Bytes(), v, nil
+	a.data, err = io.ReadAll(io.LimitReader(out.Body, vault.MaxBlob+1))
+	a.large = len(a.data) > vault.MaxBlob
+	return a, err
 }
 
 // Put implements vault.Blobs.

@@ -78,6 +78,7 @@ type Bucket struct {
 	s3    *s3.Client
 	creds func(agentkeys.Wallet) aws.CredentialsProvider
 	retry aws.RetryerV2
+	quick *quick
 }
 
 // From the documentation of S3's bucket names, for buckets of today.
@@ -93,6 +94,8 @@ func Open(c Config, creds func(agentkeys.Wallet) aws.CredentialsProvider) (*Buck
 		return nil, fmt.Errorf("%w: region is empty: name the bucket's, such as eu-central-1", ErrConfig)
 	case !bucketShape.MatchString(c.Bucket) || strings.Contains(c.Bucket, ".."):
 		return nil, fmt.Errorf("%w: %q is no bucket name: 3 to 63 of a-z, 0-9, - and .", ErrConfig, c.Bucket)
+	case strings.HasSuffix(c.Bucket, "--x-s3"):
+		return nil, fmt.Errorf("%w: %q is a directory bucket, which lists in no order: use a general purpose one", ErrConfig, c.Bucket)
 	case strings.Contains(c.Bucket, ".") && !c.PathStyle:
 		return nil, fmt.Errorf("%w: bucket %q has a dot, which no TLS certificate of the store's covers: choose another or path style", ErrConfig, c.Bucket)
 	}
@@ -123,7 +126,11 @@ func Open(c Config, creds func(agentkeys.Wallet) aws.CredentialsProvider) (*Buck
 			"ConditionalRequestConflict": {}, "OperationAborted": {},
 		}})
 	})
-	return &Bucket{c: c, s3: s3.New(o), creds: creds, retry: again}, nil
+	q, err := newQuick(c, o.HTTPClient)
+	if err != nil {
+		return nil, err
+	}
+	return &Bucket{c: c, s3: s3.New(o), creds: creds, retry: again, quick: q}, nil
 }
 
 // client follows no redirect, which could take a secret elsewhere, and asks no
