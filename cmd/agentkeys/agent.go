@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
@@ -16,34 +18,14 @@ import (
 
 func (a *app) agentCmd() *cobra.Command {
 	c := &cobra.Command{
-		Use: "agent", Short: "Create, list and remove agents",
+		Use: "agent", Short: "Create, enrol, list and remove agents",
 		Example: "  agentkeys agent create coder\n  agentkeys agent list",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(
-		&cobra.Command{
-			Use: "create LABEL", Short: "Create an agent", Args: cobra.ExactArgs(1),
-			Long:    "Create an agent with a wallet of its own. It can do nothing until it is granted\nsomething.",
-			Example: "  agentkeys agent create coder",
-			RunE: func(cmd *cobra.Command, args []string) error {
-				label, err := agentkeys.ParseAgent(args[0])
-				if err != nil {
-					return err
-				}
-				client, err := a.client()
-				if err != nil {
-					return err
-				}
-				ag, err := client.CreateAgent(cmd.Context(), label)
-				if err != nil {
-					return err
-				}
-				return a.print(ag, func() {
-					fmt.Fprintf(a.stdout, "agent %s created, wallet %s\n", ag.Label, signer.ChecksumAddress(ag.Wallet))
-				})
-			},
-		},
+		a.agentCreateCmd(),
+		a.agentEnrolCmd(),
 		&cobra.Command{
 			Use: "list", Short: "List the agents", Args: cobra.NoArgs, Aliases: []string{"ls"},
 			Example: "  agentkeys agent list --json",
@@ -90,6 +72,107 @@ func (a *app) agentCmd() *cobra.Command {
 		},
 	)
 	return c
+}
+
+func (a *app) agentCreateCmd() *cobra.Command {
+	var enrol bool
+	c := &cobra.Command{
+		Use: "create LABEL", Short: "Create an agent", Args: cobra.ExactArgs(1),
+		Long:    "Create an agent with a wallet of its own. It can do nothing until it is granted\nsomething. With --enrol-code it may have a machine of its own: 'agent enrol'.",
+		Example: "  agentkeys agent create coder\n  agentkeys agent create ci --enrol-code",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			label, err := agentkeys.ParseAgent(args[0])
+			if err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			var st local.Status
+			if enrol { // before there is an agent that cannot be enrolled
+				if st, err = client.Status(cmd.Context()); err != nil {
+					return err
+				}
+				if err := mayEnrol(st); err != nil {
+					return err
+				}
+			}
+			ag, err := client.CreateAgent(cmd.Context(), label)
+			if err != nil {
+				return err
+			}
+			out := struct {
+				book.Agent
+				Enrolment *brokerapi.Enrolment `json:"enrolment,omitempty"`
+			}{Agent: ag}
+			if enrol {
+				e, err := client.Enrolment(cmd.Context(), label)
+				if err != nil {
+					return err
+				}
+				out.Enrolment = &e
+			}
+			return a.print(out, func() {
+				fmt.Fprintf(a.stdout, "agent %s created, wallet %s\n", ag.Label, signer.ChecksumAddress(ag.Wallet))
+				if enrol {
+					a.printEnrolment(*out.Enrolment, st)
+				}
+			})
+		},
+	}
+	c.Flags().BoolVar(&enrol, "enrol-code", false, "make a code for a machine of its own")
+	return c
+}
+
+func (a *app) agentEnrolCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "enrol LABEL", Short: "Make a code by which a machine becomes the agent's", Args: cobra.ExactArgs(1),
+		Long: `Make a code by which one machine becomes the agent's own: 'agentkeys daemon'
+takes it there. It is good once and for ten minutes. When it is used, the machine
+that the agent had before is out.`,
+		Example:           "  agentkeys agent enrol ci",
+		ValidArgsFunction: a.completeAgents,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			label, err := agentkeys.ParseAgent(args[0])
+			if err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			st, err := client.Status(cmd.Context())
+			if err == nil {
+				err = mayEnrol(st)
+			}
+			if err != nil {
+				return err
+			}
+			e, err := client.Enrolment(cmd.Context(), label)
+			if err != nil {
+				return err
+			}
+			return a.print(e, func() { a.printEnrolment(e, st) })
+		},
+	}
+}
+
+// mayEnrol says who can make machines an agent's.
+func mayEnrol(st local.Status) error {
+	switch {
+	case st.Broker == nil:
+		return failWith(exitConflict, "conflict", local.ErrNoBroker, "log in at one first: 'agentkeys login --broker URL'")
+	case !st.Broker.Agent.IsZero():
+		return failWith(exitRefused, "forbidden", local.ErrAgentHost, "do it on a machine of the master's")
+	}
+	return nil
+}
+
+func (a *app) printEnrolment(e brokerapi.Enrolment, st local.Status) {
+	fmt.Fprintf(a.stdout, "enrolment code: %s, good once and for %s. On the agent's machine:\n", printable(e.Code), span(time.Until(e.Expires)))
+	fmt.Fprintf(a.stdout, "  agentkeys daemon --broker %s --enrol -\n", st.Broker.Issuer)
+	fmt.Fprintln(a.stdout, "and paste it there.")
 }
 
 func (a *app) grantCmd() *cobra.Command {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/durable"
+	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/signer"
 )
 
@@ -25,6 +26,9 @@ interrupted at any point: run it again and it goes on where it stopped.`,
 			p, err := a.paths()
 			if err != nil {
 				return err
+			}
+			if p.Device != "" {
+				return failWith(exitRefused, "forbidden", local.ErrRemote, "the signer's operator rotates its roots; 'agentkeys logout' goes back to those on this machine")
 			}
 			client := control.NewClient(p.Control())
 			// An owner's door: whoever may not use it has changed nothing yet.

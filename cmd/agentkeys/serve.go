@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	stdlog "log"
 	"log/slog"
@@ -16,17 +17,19 @@ import (
 
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/device"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/remote"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
 )
 
-// serveChild is the background process: roots come in on one pipe, and one
-// line about how the start went goes out on another.
+// serveChild is the background process: roots, or a device key, come in on one
+// pipe, and one line about how the start went goes out on another.
 func (a *app) serveChild(p local.Paths, o upOptions) error {
 	// From the first moment on: the roots are about to be in this memory.
 	daemon.Harden()
-	in, out := os.NewFile(rootsFD, "roots"), os.NewFile(readyFD, "ready")
+	in, out := os.NewFile(unlockedFD, "unlocked"), os.NewFile(readyFD, "ready")
 	if in == nil || out == nil {
 		return errors.New("the background process was not started by 'agentkeys up'")
 	}
@@ -35,16 +38,16 @@ func (a *app) serveChild(p local.Paths, o upOptions) error {
 		_ = json.NewEncoder(out).Encode(r)
 		_ = out.Close()
 	}
-	roots, err := readRoots(in)
+	u, err := a.readUnlocked(p, in)
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		err = a.serve(ctx, p, o, roots, func() { tell(ready{OK: true}) })
+		err = a.serve(ctx, p, o, u, func() { tell(ready{OK: true}) })
 	}
 	if err == nil {
 		return nil
 	}
-	pr := explain(err)
+	pr := classify(explainBroker(err))
 	tell(ready{
 		Running: errors.Is(err, local.ErrRunning), Exit: pr.exit,
 		Error: &control.Error{Code: pr.code, Problem: pr.Error(), Fix: pr.fix},
@@ -62,28 +65,60 @@ func readRoots(in io.ReadCloser) (signer.Roots, error) {
 	return signer.DecodeRoots(text)
 }
 
-func (a *app) serveForeground(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots) error {
+// readUnlocked reads what the parent has opened.
+func (a *app) readUnlocked(p local.Paths, in io.ReadCloser) (u unlocked, err error) {
+	if a.getenv(childVariable) != childOfLogin {
+		u.roots, err = readRoots(in)
+		return u, err
+	}
+	defer in.Close()
+	seed, err := secret.Read(in, device.SeedSize)
+	if err != nil {
+		return u, err
+	}
+	if u.key, err = device.FromSeed(seed); err != nil {
+		return u, err
+	}
+	if u.login, err = readProfile(p); err == nil && u.login == nil {
+		err = errors.New("this machine was logged out meanwhile")
+	}
+	return u, err
+}
+
+func (a *app) serveForeground(ctx context.Context, p local.Paths, o upOptions, u unlocked) error {
 	daemon.Harden()
-	err := a.serve(ctx, p, o, roots, func() {
+	err := a.serve(ctx, p, o, u, func() {
 		if st, err := control.NewClient(p.Control()).Status(ctx); err == nil {
 			_ = a.reportUp(p, st, false, 0)
 		}
 	})
-	if err != nil {
-		return explain(err)
-	}
-	return nil
+	return explainBroker(err)
 }
 
 // serve runs until ctx ends or the owner asks to stop.
-func (a *app) serve(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots, started func()) error {
+func (a *app) serve(ctx context.Context, p local.Paths, o upOptions, u unlocked, started func()) error {
 	log := slog.New(slog.NewTextHandler(a.stderr, nil))
 	// net/http has no other logger for what a service sends without having
 	// been asked, and quotes it: it may be the key.
 	stdlog.SetOutput(io.Discard)
-	h, err := local.Open(local.Options{
-		Paths: p, Roots: roots, Port: o.port, Idle: o.idle, Log: log, Now: time.Now, Version: version,
-	})
+	opts := local.Options{
+		Paths: p, Roots: u.roots, Port: o.port, Sockets: o.sockets, Idle: o.idle, Log: log, Now: time.Now, Version: version,
+	}
+	if u.login != nil {
+		defer u.key.Clear()
+		b, err := remote.Open(ctx, brokerOptions(u.login.Issuer, u.key, log))
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		if opts.Remote, err = b.Parts(); err != nil {
+			return err
+		}
+		if opts.Remote.Wallet != u.login.Wallet || opts.Remote.Agent != u.login.Agent {
+			return fmt.Errorf("%w: the broker has this machine as another wallet's", local.ErrLoggedOut)
+		}
+	}
+	h, err := local.Open(opts)
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/litentry/agentkeys/internal/control"
+	"github.com/litentry/agentkeys/internal/device"
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
 )
 
@@ -27,6 +29,7 @@ type upOptions struct {
 	passphraseFile string
 	port           int
 	idle           time.Duration
+	sockets        string // of agents; "": the usual place
 }
 
 func (a *app) upCmd() *cobra.Command {
@@ -37,7 +40,9 @@ func (a *app) upCmd() *cobra.Command {
 		Long: `Start the one background process that keeps, lends and records, on loopback
 only. The first start makes the signer's roots and asks where their passphrase
 lives: the OS keychain if there is one, otherwise your memory or a file of
-yours. Starting what runs already is not an error.`,
+yours. Starting what runs already is not an error.
+
+After 'agentkeys login' it serves what is yours at the broker instead.`,
 		Example: `  agentkeys up
   agentkeys up --passphrase-file ~/.agentkeys-passphrase
   agentkeys up --foreground`,
@@ -70,25 +75,60 @@ func (a *app) up(ctx context.Context, o upOptions) error {
 	if st, err := client.Status(ctx); err == nil {
 		return a.reportUp(p, st, true, o.port)
 	}
-	roots, err := a.unlock(ctx, p, o.passphraseFile)
+	u, err := a.unlockAny(ctx, p, o)
 	if err != nil {
 		return err
 	}
 	if o.foreground {
-		return a.serveForeground(ctx, p, o, roots)
+		return a.serveForeground(ctx, p, o, u)
 	}
-	defer roots.Clear()
-	st, already, err := a.start(ctx, p, o, roots)
+	defer u.clear()
+	st, already, err := a.start(ctx, p, o, u)
 	if err != nil {
 		return err
 	}
 	return a.reportUp(p, st, already, o.port)
 }
 
+// unlocked is what the background process serves with: the roots of this
+// machine, or the device key of a login.
+type unlocked struct {
+	roots signer.Roots
+	login *profile
+	key   device.Key
+}
+
+func (u unlocked) clear() {
+	u.roots.Clear()
+	u.key.Clear()
+}
+
+// encode is what goes over the pipe, and how the child is told which it is.
+func (u unlocked) encode() (v secret.Value, kind string, err error) {
+	if u.login != nil {
+		return u.key.Seed(), childOfLogin, nil
+	}
+	v, err = signer.EncodeRoots(u.roots)
+	return v, childOfRoots, err
+}
+
+// unlockAny opens what there is to be served.
+func (a *app) unlockAny(ctx context.Context, p local.Paths, o upOptions) (u unlocked, err error) {
+	if u.login, err = readProfile(p); err != nil {
+		return u, err
+	}
+	if u.login != nil {
+		u.key, err = u.login.openDevice(ctx)
+		return u, err
+	}
+	u.roots, err = a.unlock(ctx, p, o.passphraseFile)
+	return u, err
+}
+
 // start starts the background process, or finds that somebody else has.
-func (a *app) start(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots) (st local.Status, already bool, err error) {
+func (a *app) start(ctx context.Context, p local.Paths, o upOptions, u unlocked) (st local.Status, already bool, err error) {
 	client := control.NewClient(p.Control())
-	err = a.spawn(ctx, p, o, roots)
+	err = a.spawn(ctx, p, o, u)
 	// Who has the lock may not serve yet, or no longer.
 	for tries := 0; errors.Is(err, local.ErrRunning); tries++ {
 		if st, err = client.Status(ctx); err == nil {
@@ -101,7 +141,7 @@ func (a *app) start(ctx context.Context, p local.Paths, o upOptions, roots signe
 		}
 		if free, lerr := durable.Lock(p.Lock()); lerr == nil {
 			free()
-			err = a.spawn(ctx, p, o, roots)
+			err = a.spawn(ctx, p, o, u)
 		} else if err = local.ErrRunning; tries == 1500 {
 			return st, false, failWith(exitConflict, "conflict", errors.New("another process holds the state and does not answer"),
 				"end it, or wait until it has ended, and try again")
@@ -131,13 +171,18 @@ func (a *app) reportUp(p local.Paths, st local.Status, already bool, port int) e
 	})
 }
 
-// childVariable marks the background process to itself.
-const childVariable = "AGENTKEYS_CHILD"
+// childVariable marks the background process to itself, and says what comes
+// over its pipe.
+const (
+	childVariable = "AGENTKEYS_CHILD"
+	childOfRoots  = "1"
+	childOfLogin  = "login"
+)
 
 // File descriptors the background process finds open.
 const (
-	rootsFD = 3
-	readyFD = 4
+	unlockedFD = 3
+	readyFD    = 4
 )
 
 // ready is the one line the background process answers with.
@@ -148,9 +193,10 @@ type ready struct {
 	Exit    int            `json:"exit,omitempty"`
 }
 
-// spawn starts the background process, hands it the roots over a pipe, so
-// that they are in no argument, file or variable, and waits until it serves.
-func (a *app) spawn(ctx context.Context, p local.Paths, o upOptions, roots signer.Roots) error {
+// spawn starts the background process, hands it the roots or the device key
+// over a pipe, so that they are in no argument, file or variable, and waits
+// until it serves.
+func (a *app) spawn(ctx context.Context, p local.Paths, o upOptions, u unlocked) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -172,6 +218,11 @@ func (a *app) spawn(ctx context.Context, p local.Paths, o upOptions, roots signe
 		return err
 	}
 	defer readyR.Close()
+	text, kind, err := u.encode()
+	if err != nil {
+		return err
+	}
+	defer text.Clear()
 	args := []string{"up"}
 	if o.port != 0 {
 		args = append(args, fmt.Sprintf("--port=%d", o.port))
@@ -183,19 +234,14 @@ func (a *app) spawn(ctx context.Context, p local.Paths, o upOptions, roots signe
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.ExtraFiles = []*os.File{rootsR, readyW}
-	cmd.Env = append(childEnv(os.Environ()), childVariable+"=1")
+	cmd.Env = append(childEnv(os.Environ()), childVariable+"="+kind)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	_ = rootsR.Close()
 	_ = readyW.Close()
-	text, err := signer.EncodeRoots(roots)
-	if err != nil {
-		return err
-	}
 	_, err = rootsW.Write(text.Expose())
-	text.Clear()
 	_ = rootsW.Close()
 	if err != nil && !errors.Is(err, syscall.EPIPE) {
 		return err
@@ -331,6 +377,7 @@ func (a *app) statusCmd() *cobra.Command {
 				fmt.Fprintf(a.stdout, "agentkeys is up for %s (pid %d, version %s)\n", span(time.Since(st.Started)), st.PID, st.Version)
 				fmt.Fprintf(a.stdout, "  agents reach it at  http://%s\n", st.Address)
 				fmt.Fprintf(a.stdout, "  your wallet         %s\n", signer.ChecksumAddress(st.Wallet))
+				a.printBroker(st.Broker)
 				fmt.Fprintf(a.stdout, "  keys                %d stored under epoch %d, %d open in memory\n", st.Credentials, st.Epoch, st.Cached)
 				fmt.Fprintf(a.stdout, "  agents              %d, with %d grants\n", st.Agents, st.Grants)
 				fmt.Fprintf(a.stdout, "  audit log           %d entries\n", st.LogSize)
@@ -339,6 +386,26 @@ func (a *app) statusCmd() *cobra.Command {
 				}
 			})
 		},
+	}
+}
+
+// printBroker says which broker there is, and whether it is heard.
+func (a *app) printBroker(b *local.BrokerStatus) {
+	if b == nil {
+		return
+	}
+	whose := "you are its master"
+	if !b.Agent.IsZero() {
+		whose = "this machine is agent " + b.Agent.String() + "'s"
+	}
+	fmt.Fprintf(a.stdout, "  broker              %s; %s\n", b.Issuer, whose)
+	switch b.Stream.State {
+	case local.StreamLive:
+		fmt.Fprintln(a.stdout, "  revocations         heard live")
+	case local.StreamEnded:
+		fmt.Fprintln(a.stdout, "  LOGGED OUT          by the broker: nothing is lent; run 'agentkeys logout' and log in anew")
+	default:
+		fmt.Fprintf(a.stdout, "  BROKER SILENT       since %s: nothing is lent until it is heard (%s)\n", ago(b.Stream.Heard, time.Now()), b.Stream.Error)
 	}
 }
 
