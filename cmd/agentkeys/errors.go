@@ -12,6 +12,7 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/conf"
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/daemon"
 )
@@ -104,6 +105,11 @@ func (a *app) fail(err error) int {
 		_ = json.NewEncoder(a.stderr).Encode(map[string]any{"error": map[string]any{
 			"code": p.code, "problem": text, "fix": p.fix, "exit": p.exit,
 		}})
+		return p.exit
+	}
+	var faults conf.Faults
+	if errors.As(p.err, &faults) {
+		fmt.Fprintf(a.stderr, "agentkeys: %v\n%s\n", conf.ErrConfig, hide("  "+strings.ReplaceAll(faults.Error(), "\n", "\n  "), a.args))
 		return p.exit
 	}
 	fmt.Fprintf(a.stderr, "agentkeys: %s\n", text)

@@ -24,6 +24,8 @@ type command struct {
 
 var commands = []command{
 	{"up", "process", (*app).upCmd}, {"down", "process", (*app).downCmd}, {"status", "process", (*app).statusCmd},
+	{"login", "process", (*app).loginCmd}, {"logout", "process", (*app).logoutCmd}, {"devices", "process", (*app).devicesCmd},
+	{"daemon", "process", (*app).daemonCmd},
 	{"logs", "process", (*app).logsCmd}, {"doctor", "process", (*app).doctorCmd}, {"demo", "process", (*app).demoCmd},
 
 	{"store", "keys", (*app).storeCmd}, {"list", "keys", (*app).listCmd}, {"show", "keys", (*app).showCmd},
@@ -33,6 +35,8 @@ var commands = []command{
 	{"agent", "agents", (*app).agentCmd}, {"grant", "agents", (*app).grantCmd}, {"grants", "agents", (*app).grantsCmd},
 	{"revoke", "agents", (*app).revokeCmd}, {"run", "agents", (*app).runCmd}, {"env", "agents", (*app).envCmd},
 	{"whoami", "agents", (*app).whoamiCmd},
+
+	{"broker", "servers", (*app).brokerCmd},
 
 	{"audit", "proof", (*app).auditCmd}, {"version", "", (*app).versionCmd},
 }
@@ -64,6 +68,7 @@ placeholder; a proxy on loopback puts the key into its requests.`,
 		&cobra.Group{ID: "keys", Title: "Keys and services:"},
 		&cobra.Group{ID: "agents", Title: "Agents and grants:"},
 		&cobra.Group{ID: "proof", Title: "Proof:"},
+		&cobra.Group{ID: "servers", Title: "Servers and the cloud:"},
 	)
 	for _, c := range commands {
 		// A command that is named stands alone: to make the others, and all
@@ -135,7 +140,7 @@ func (a *app) welcome(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if exists(p.Roots()) {
+	if exists(p.Roots()) || p.Device != "" {
 		return cmd.Help()
 	}
 	fmt.Fprint(a.stdout, `Nothing is set up yet. To lend an agent a key that it never sees:
@@ -150,7 +155,11 @@ Or watch all of it on local servers first: agentkeys demo
 func (a *app) paths() (local.Paths, error) {
 	p, err := local.PathsFrom(a.getenv)
 	if err != nil {
-		err = failWith(exitUsage, "usage", err, "set AGENTKEYS_HOME to an absolute path")
+		return p, failWith(exitUsage, "usage", err, "set AGENTKEYS_HOME to an absolute path")
+	}
+	l, err := readProfile(p)
+	if l != nil {
+		p.Device = l.Device
 	}
 	return p, err
 }

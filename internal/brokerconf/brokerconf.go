@@ -115,12 +115,15 @@ type Logins struct {
 
 // Email is login by a mailed link.
 type Email struct {
-	From         string `yaml:"from"` // user@domain
-	SMTP         string `yaml:"smtp"` // HOST:PORT of submission, with STARTTLS
+	From         string `yaml:"from"`     // user@domain
+	SMTP         string `yaml:"smtp"`     // HOST:PORT of submission
+	Security     string `yaml:"security"` // starttls, tls, or plain to loopback; empty: starttls
+	CAFile       string `yaml:"ca_file"`  // PEM; empty: the system's roots
 	User         string `yaml:"user"`
 	PasswordFile string `yaml:"password_file"`
 
 	Password secret.Value `yaml:"-"`
+	CA       string       `yaml:"-"` // what CAFile holds
 }
 
 // Wallet is Sign-In with Ethereum.
@@ -159,7 +162,6 @@ type Limits struct {
 	RequestsPerSecond int `yaml:"requests_per_second"` // of one address; 0: 20
 	Burst             int `yaml:"burst"`               // 0: 100
 	LoginsPerHour     int `yaml:"logins_per_hour"`     // begun by one address; 0: 30
-	MailsPerHour      int `yaml:"mails_per_hour"`      // to one address; 0: 5
 }
 
 // AudienceSTS is what AWS wants a web-identity token to be for.
@@ -277,40 +279,34 @@ func (c *Config) signer(f *conf.File) {
 	if s.Audience == "" {
 		s.Audience = s.URL
 	}
-	if s.CAFile != "" {
-		s.CAFile = f.Path(s.CAFile)
-		data, err := os.ReadFile(s.CAFile)
-		if err != nil {
-			f.Fault("signer.ca_file", s.CAFile, "it cannot be read: "+err.Error(), "")
-		} else if b, _ := pem.Decode(data); b == nil || b.Type != "CERTIFICATE" {
-			f.Fault("signer.ca_file", s.CAFile, "it holds no PEM certificate", "name the certificate that 'agentkeys signer init' printed")
-		}
-		s.CA = string(data)
-	}
+	s.CA = certificate(f, "signer.ca_file", s.CAFile)
 	if f.Need("signer.key_file", s.KeyFile, "name the broker's own key; 'agentkeys broker init' makes one") {
 		s.KeyFile = f.Path(s.KeyFile)
 		readable(f, "signer.key_file", s.KeyFile)
 	}
 }
 
-var (
-	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	regionName = regexp.MustCompile(`^[a-z0-9-]{2,32}$`)
-	roleARN    = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}$`)
+// The forms of names in AWS.
+const (
+	bucketName = `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`
+	regionName = `^[a-z0-9-]{2,32}$`
+	roleARN    = `^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}$`
 )
+
+func matches(form, value string) bool { return regexp.MustCompile(form).MatchString(value) }
 
 func (c *Config) cloud(f *conf.File) {
 	w := c.Cloud
 	if w == nil {
 		return
 	}
-	if f.Need("cloud.region", w.Region, "as eu-central-1") && !regionName.MatchString(w.Region) {
+	if f.Need("cloud.region", w.Region, "as eu-central-1") && !matches(regionName, w.Region) {
 		f.Fault("cloud.region", w.Region, "it is not the name of a region", "write it as eu-central-1")
 	}
-	if f.Need("cloud.bucket", w.Bucket, "name the bucket of the credentials") && !bucketName.MatchString(w.Bucket) {
+	if f.Need("cloud.bucket", w.Bucket, "name the bucket of the credentials") && !matches(bucketName, w.Bucket) {
 		f.Fault("cloud.bucket", w.Bucket, "it is not the name of a bucket", "write 3 to 63 lower-case letters, digits, dots and hyphens")
 	}
-	if f.Need("cloud.role_arn", w.RoleARN, "'agentkeys cloud apply' prints it") && !roleARN.MatchString(w.RoleARN) {
+	if f.Need("cloud.role_arn", w.RoleARN, "'agentkeys cloud apply' prints it") && !matches(roleARN, w.RoleARN) {
 		f.Fault("cloud.role_arn", w.RoleARN, "it is not the ARN of a role", "write it as arn:aws:iam::123456789012:role/agentkeys-data")
 	}
 	if w.Audience == "" {
@@ -374,6 +370,18 @@ func (c *Config) logins(f *conf.File) {
 				f.Fault("logins.email.smtp", m.SMTP, "it is not HOST:PORT", "write it as smtp.example.com:587")
 			}
 		}
+		switch host, _, _ := net.SplitHostPort(m.SMTP); m.Security {
+		case "":
+			m.Security = "starttls"
+		case "starttls", "tls":
+		case "plain":
+			if !conf.Loopback(host) {
+				f.Fault("logins.email.security", m.Security, "mail would cross a network unencrypted", "write starttls or tls; plain is for a server on loopback")
+			}
+		default:
+			f.Fault("logins.email.security", m.Security, "there is no such way", "write starttls, tls or plain")
+		}
+		m.CA = certificate(f, "logins.email.ca_file", m.CAFile)
 		switch {
 		case (m.User == "") != (m.PasswordFile == ""):
 			f.Fault("logins.email.user", m.User, "only one of user and password_file is set", "set both, or neither for a server that knows this host")
@@ -448,7 +456,7 @@ func (c *Config) limits(f *conf.File) {
 		standard int
 	}{
 		{"limits.requests_per_second", &c.Limits.RequestsPerSecond, 20}, {"limits.burst", &c.Limits.Burst, 100},
-		{"limits.logins_per_hour", &c.Limits.LoginsPerHour, 30}, {"limits.mails_per_hour", &c.Limits.MailsPerHour, 5},
+		{"limits.logins_per_hour", &c.Limits.LoginsPerHour, 30},
 	} {
 		switch {
 		case *l.n == 0 && !f.Has(l.name):
@@ -492,6 +500,22 @@ func (c *Config) API(version string) brokerapi.Config {
 		}
 	}
 	return out
+}
+
+// certificate reads what a server's certificate is checked against; "" is the
+// system's roots.
+func certificate(f *conf.File, setting, path string) string {
+	if path == "" {
+		return ""
+	}
+	path = f.Path(path)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		f.Fault(setting, path, "it cannot be read: "+err.Error(), "")
+	} else if b, _ := pem.Decode(data); b == nil || b.Type != "CERTIFICATE" {
+		f.Fault(setting, path, "it holds no PEM certificate", "name the certificate of the server or of its authority")
+	}
+	return string(data)
 }
 
 func readable(f *conf.File, setting, path string) {
