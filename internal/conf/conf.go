@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -209,11 +210,12 @@ func (f *File) find(setting string) *yaml.Node {
 	return key
 }
 
-// Err returns all faults, or nil.
+// Err returns all faults in the order of the file, or nil.
 func (f *File) Err() error {
 	if len(f.faults) == 0 {
 		return nil
 	}
+	slices.SortStableFunc(f.faults, func(a, b Fault) int { return a.Line - b.Line })
 	return f.faults
 }
 
