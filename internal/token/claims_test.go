@@ -61,6 +61,8 @@ func TestClaims(t *testing.T) {
 		{name: "role empty", from: `"role":"agent"`, to: `"role":""`},
 		{name: "role twice", from: `"role":"agent"`, to: `"role":"agent","role":"master"`},
 		{name: "role in an array", from: `"role":"agent"`, to: `"role":["agent"]`},
+		{name: "a master", ok: true, from: `"agent":"ci","parent_wallet":"` + masterText + `","role":"agent"`, to: `"role":"master"`},
+		{name: "a master with nulls", from: `"agent":"ci","parent_wallet":"` + masterText + `","role":"agent"`, to: `"agent":null,"parent_wallet":null,"role":"master"`},
 		{name: "no parent", from: `"parent_wallet":"` + masterText + `",`, to: ""},
 		{name: "parent null", from: `"parent_wallet":"` + masterText + `"`, to: `"parent_wallet":null`},
 		{name: "parent is the wallet", from: masterText, to: agentText},

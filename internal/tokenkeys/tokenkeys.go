@@ -199,8 +199,6 @@ func Prune(dir string, now time.Time, longest time.Duration) (removed []string, 
 	if err != nil {
 		return nil, err
 	}
-	// The oldest first: when a key goes, the time of the one before it seems to
-	// last until the one behind it, and that must not be published again.
 	for _, kid := range ring.Retired(now) {
 		if err := durable.Remove(filepath.Join(dir, kid+suffix)); err != nil {
 			return removed, err
