@@ -8,7 +8,7 @@ type ban struct {
 	why  string
 }
 
-var core = []string{".", "internal/secret", "internal/grant", "internal/envelope"}
+var core = []string{".", "internal/secret", "internal/grant", "internal/envelope", "internal/cloudpolicy"}
 
 var bans = []ban{
 	{
@@ -47,6 +47,31 @@ var bans = []ban{
 		why: "they know nothing of what is dialled or written",
 	},
 	{
+		who: []string{"internal/token"},
+		not: []string{"net", "net/http", "os", "os/exec", "io/fs"},
+		why: "tokens are decided on what they say and what time it is: a library is parsed with, nothing is fetched",
+	},
+	{
+		who: []string{"internal/broker", "internal/broker/brokerhttp", "internal/broker/pages", "internal/brokerclient"}, deep: true,
+		not: []string{"internal/envelope", "internal/vault", "internal/signer", "internal/s3blob", "internal/awssts", "internal/dirblob"},
+		why: "the broker says who is who: it can neither decrypt nor read what is stored",
+	},
+	{
+		who: []string{"internal/brokersrv"}, deep: true,
+		not: []string{"internal/vault", "internal/s3blob", "internal/awssts", "internal/dirblob", "internal/local", "internal/book"},
+		why: "the broker's process has no way to a stored credential; of the signer it knows the client alone",
+	},
+	{
+		who: []string{"internal/signersrv", "internal/signerclient", "internal/kmssigner"}, deep: true,
+		not: []string{"internal/vault", "internal/s3blob", "internal/awssts", "internal/dirblob", "internal/broker", "internal/book"},
+		why: "who answers for keys must have no way to what they open",
+	},
+	{
+		who: []string{"internal/s3blob", "internal/awssts"}, deep: true,
+		not: []string{"internal/signer", "internal/broker", "internal/book", "internal/token"},
+		why: "the store sees ciphertext, and is reached by whoever brings a token",
+	},
+	{
 		who: []string{"catalog"}, deep: true,
 		not: []string{"net/http", "internal/vault", "internal/book", "internal/inject", "internal/secret"},
 		why: "the catalogue says what is so; it does nothing",
@@ -63,14 +88,27 @@ type ration struct {
 var rations = []ration{
 	{"github.com/decred/dcrd/dcrec/secp256k1/v4", []string{"internal/signer"}, "the curve of wallets: a second place that derives keys would be a second custody"},
 	{"filippo.io/age", []string{"internal/signer"}, "the roots' file is the only one that a passphrase opens"},
+	{"github.com/go-jose/go-jose/v4", []string{"internal/token"}, "one place reads and writes tokens, so that one place pins what is accepted"},
+	{"github.com/coreos/go-oidc/v3/oidc", []string{"internal/oidclogin"}, "an adapter has its vendor to itself"},
+	{"github.com/go-webauthn/webauthn/webauthn", []string{"internal/passkey"}, "an adapter has its vendor to itself"},
+	{"github.com/jackc/pgx/v5/pgxpool", []string{"internal/pgstate"}, "an adapter has its vendor to itself"},
+	{"modernc.org/sqlite", []string{"internal/sqlitestate"}, "an adapter has its vendor to itself"},
+	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/s3blob", "internal/cloud"}, "the cloud is spoken to where it is the cloud's turn, and nowhere else"},
+	{"github.com/aws/aws-sdk-go-v2/service/sts", []string{"internal/awssts", "internal/cloud"}, "the cloud is spoken to where it is the cloud's turn, and nowhere else"},
+	{"github.com/aws/aws-sdk-go-v2/service/iam", []string{"internal/cloud"}, "only the cloud commands change who may do what"},
+	{"github.com/aws/aws-sdk-go-v2/service/kms", []string{"internal/kmssigner"}, "the signer's roots, and nothing else, may be in a KMS"},
+	{"github.com/prometheus/client_golang/prometheus", []string{"internal/webserve", "internal/brokersrv", "internal/signersrv"}, "metrics are made where serving is"},
 	{"github.com/zalando/go-keyring", []string{"internal/keychain"}, "an adapter has its vendor to itself"},
 	{"github.com/spf13/cobra", []string{"cmd/agentkeys"}, "flags, configuration and wiring are in cmd"},
-	{"go.yaml.in/yaml/v3", []string{"catalog"}, "what is read as YAML goes through the catalogue's strict reader"},
+	{"go.yaml.in/yaml/v3", []string{"catalog", "internal/conf"}, "what is read as YAML goes through a strict reader: the catalogue's, or that of configurations"},
 	{"internal/testsrv", []string{"cmd/agentkeys/demo.go"}, "it plays third parties, and answers anybody; only the demo may start it in production"},
 	{"internal/dirblob", []string{"internal/local"}, "services know contracts; adapters are for those that wire"},
-	{"internal/keychain", []string{"cmd/agentkeys"}, "services know contracts; adapters are for those that wire"},
-	{"internal/local", []string{"internal/control", "cmd/agentkeys"}, "it joins those who decide with those who can decrypt, for a laptop's owner alone"},
+	{"internal/keychain", []string{"cmd/agentkeys", "internal/device"}, "services know contracts; adapters are for those that wire"},
+	{"internal/local", []string{"internal/control", "internal/remote", "cmd/agentkeys"}, "it joins those who decide with those who can decrypt, for a laptop's owner alone"},
 }
 
 // adapters implement a service's contract with one vendor each.
-var adapters = []string{"internal/dirblob", "internal/keychain"}
+var adapters = []string{
+	"internal/dirblob", "internal/keychain", "internal/s3blob", "internal/awssts", "internal/kmssigner", "internal/sqlitestate", "internal/pgstate",
+	"internal/mailout", "internal/oidclogin", "internal/passkey",
+}

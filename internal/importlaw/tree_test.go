@@ -42,10 +42,11 @@ type file struct {
 func (p *pkg) where(f *file) string { return path.Join(p.path, f.name) }
 
 // product reports whether the package is part of what is delivered: neither
-// end-to-end tests nor an exam for other packages, which is named like
+// end-to-end tests, nor a third party's own program started for tests, below
+// internal/testsrv, nor an exam for other packages, which is named like
 // vaulttest.
 func (p *pkg) product() bool {
-	return !p.exam() && p.path != "e2e" && !strings.HasPrefix(p.path, "e2e/")
+	return !p.exam() && p.path != "e2e" && !strings.HasPrefix(p.path, "e2e/") && !strings.HasPrefix(p.path, "internal/testsrv/")
 }
 
 func (p *pkg) exam() bool { return strings.HasSuffix(p.name, "test") }
