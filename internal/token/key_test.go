@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +93,11 @@ func TestKeyRefuses(t *testing.T) {
 func TestKeyPrintsNothing(t *testing.T) {
 	w := newWorld(t)
 	k := w.signs
-	d := pool().ec[2].D
+	raw, err := pool().ec[2].Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := new(big.Int).SetBytes(raw) // as it would be printed
 	var out bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&out, nil))
 	logger.Info("x", "key", k, "keys", []Key{k}, "ring", w.ring)
@@ -103,7 +108,7 @@ func TestKeyPrintsNothing(t *testing.T) {
 	if _, err := json.Marshal(k); err == nil {
 		t.Error("a key was marshalled")
 	}
-	for _, bad := range []string{d.String(), d.Text(16), strings.ToUpper(d.Text(16)), b64(d.Bytes())} {
+	for _, bad := range []string{d.String(), d.Text(16), strings.ToUpper(d.Text(16)), b64(raw)} {
 		if strings.Contains(out.String(), bad) {
 			t.Errorf("the private key is in %s", out.String())
 		}

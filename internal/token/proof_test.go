@@ -124,7 +124,10 @@ func TestProofHeader(t *testing.T) {
 	p := pool()
 	jwk := w.jwk()
 	x, y := w.device.X.FillBytes(make([]byte, 32)), w.device.Y.FillBytes(make([]byte, 32))
-	d := w.device.D.FillBytes(make([]byte, 32))
+	d, err := w.device.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	p384x, p384y := p.p384.X.FillBytes(make([]byte, 48)), p.p384.Y.FillBytes(make([]byte, 48))
 	head := func(alg, typ, jwk string) string { return fmt.Sprintf(`{"typ":%q,"alg":%q,"jwk":%s}`, typ, alg, jwk) }
 	good := head("ES256", typProof, jwk)

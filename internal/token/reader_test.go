@@ -58,7 +58,10 @@ func readToken(t *testing.T, jwks []byte, raw string) (header, claims string) {
 			if k.Crv != "P-256" || len(sig) != 64 || k.Alg != "ES256" {
 				t.Fatal("not ES256")
 			}
-			pub := &ecdsa.PublicKey{Curve: elliptic.P256(), X: number(k.X), Y: number(k.Y)}
+			pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, decode(k.X)...), decode(k.Y)...))
+			if err != nil {
+				t.Fatal(err)
+			}
 			ok = ecdsa.Verify(pub, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
 		case "RSA":
 			pub := &rsa.PublicKey{N: number(k.N), E: int(number(k.E).Int64())}

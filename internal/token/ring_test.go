@@ -183,6 +183,10 @@ func TestParseJWKSRefuses(t *testing.T) {
 	if _, err := ParseJWKS(good); err != nil {
 		t.Fatal(err)
 	}
+	private, err := pool().ec[2].Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	one := string(good[len(`{"keys":[`) : len(good)-2])
 	edit := func(from, to string) string {
 		s := string(bytes.Replace(good, []byte(from), []byte(to), 1))
@@ -195,7 +199,7 @@ func TestParseJWKSRefuses(t *testing.T) {
 		"empty": "", "null": "null", "array": "[]", "no keys": `{}`, "none": `{"keys":[]}`, "null key": `{"keys":[null]}`,
 		"text": `{"keys":["x"]}`, "two lists": `{"keys":[` + one + `],"keys":[` + one + `]}`, "twice": `{"keys":[` + one + "," + one + `]}`,
 		"private":       edit(`"kty"`, `"d":"`+b64(make([]byte, 32))+`","kty"`),
-		"private, good": edit(`"kty"`, `"d":"`+b64(pool().ec[2].D.FillBytes(make([]byte, 32)))+`","kty"`),
+		"private, good": edit(`"kty"`, `"d":"`+b64(private)+`","kty"`),
 		"other kid":     edit(w.signs.KID(), w.future.KID()), "kid a path": edit(w.signs.KID(), "../x"),
 		"encryption": edit(`"sig"`, `"enc"`), "symmetric": `{"keys":[{"kty":"oct","alg":"ES256","use":"sig","k":"AAAA","kid":"x"}]}`,
 		"HS256 only":         `{"keys":[{"kty":"oct","alg":"HS256","use":"sig","k":"AAAA","kid":"x"}]}`,
