@@ -105,8 +105,8 @@ func (b *Broker) RemoveAgent(ctx context.Context, m Master, label agentkeys.Agen
 				device, writes, events = v, append(writes, ws...), append(events, ended)
 			}
 		}
-		for _, g := range grants {
-			events = append(events, revoked(&g).event(account))
+		if len(grants) > 0 {
+			events = append(events, revoked(grants...).event(account))
 		}
 		e := grant.Event{Op: "agent.remove", Actor: m.s.Wallet, Agent: label, Subject: a.Wallet.String()}
 		err = b.revoke(ctx, e, func() error {

@@ -126,7 +126,7 @@ func (b *Broker) Ready(ctx context.Context) error {
 	if err := b.o.State.Ping(ctx); err != nil {
 		return stateError(err)
 	}
-	if !b.feed.fresh() {
+	if !b.feed.within(lagsAfter) {
 		return fmt.Errorf("%w: the feed of events lags", ErrUnavailable)
 	}
 	return nil

@@ -20,22 +20,27 @@ const (
 	freshFor = 300 * time.Millisecond
 	// readEvery is how long a reading waits for events: it ends with a beat, so
 	// that several fit into freshFor.
-	readEvery = 120 * time.Millisecond
+	readEvery = 140 * time.Millisecond
+	// lagsAfter is how old it may be before the replica is not ready.
+	lagsAfter = 2 * time.Second
 	// gapAfter is how long the feed may be out of touch and go on where it was:
 	// a state keeps events for a day.
 	gapAfter = time.Hour
 	// queueLen is how many events a subscriber may be behind.
 	queueLen = 256
+	// maxStreams is how many streams a device may have: connections that are
+	// dead for the client may live on for us.
+	maxStreams = 8
 )
 
 // notice is the value of an event, whose topic is the account. Kind is that of
 // the stream, brokerapi.EventGrant and so on.
 type notice struct {
-	Kind    string             `json:"kind"`
-	Agent   agentkeys.Agent    `json:"agent,omitzero"` // whom it concerns besides the master
-	Device  token.Thumbprint   `json:"device,omitzero"`
-	Grant   *grant.Grant       `json:"grant,omitempty"`
-	Revoked *brokerapi.Revoked `json:"revoked,omitempty"`
+	Kind    string              `json:"kind"`
+	Agent   agentkeys.Agent     `json:"agent,omitzero"` // whom it concerns besides the master
+	Device  token.Thumbprint    `json:"device,omitzero"`
+	Grant   *grant.Grant        `json:"grant,omitempty"`
+	Revoked []brokerapi.Revoked `json:"revoked,omitempty"` // up to MaxGrants
 }
 
 func (n notice) event(account string) NewEvent {
@@ -58,6 +63,7 @@ type feed struct {
 	seq  int64     // of the last event that was told
 	read time.Time // when the last complete reading began: all before is told
 	subs map[string]map[*subscription]struct{}
+	made uint64 // subscriptions
 }
 
 func newFeed(s State, now func() time.Time, log *slog.Logger, hear func(string, *notice)) *feed {
@@ -65,10 +71,12 @@ func newFeed(s State, now func() time.Time, log *slog.Logger, hear func(string, 
 }
 
 // fresh reports whether all that was acknowledged freshFor ago has been told.
-func (f *feed) fresh() bool {
+func (f *feed) fresh() bool { return f.within(freshFor) }
+
+func (f *feed) within(d time.Duration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.read.IsZero() && f.now().Sub(f.read) <= freshFor
+	return !f.read.IsZero() && f.now().Sub(f.read) <= d
 }
 
 // run reads until ctx ends.
@@ -183,6 +191,7 @@ type told struct {
 
 // subscription is one stream's place in the feed.
 type subscription struct {
+	number uint64
 	topic  string
 	from   int64           // events up to this one are in its snapshot
 	agent  agentkeys.Agent // zero: the master
@@ -232,9 +241,25 @@ func (f *feed) dropAll() {
 	}
 }
 
+// add begins a subscription, at the cost of the device's oldest if it has too
+// many.
 func (f *feed) add(s *subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var oldest *subscription
+	n := 0
+	for o := range f.subs[s.topic] {
+		if o.device == s.device {
+			if n++; oldest == nil || o.number < oldest.number {
+				oldest = o
+			}
+		}
+	}
+	if n >= maxStreams {
+		f.drop(oldest)
+	}
+	f.made++
+	s.number = f.made
 	if f.subs[s.topic] == nil {
 		f.subs[s.topic] = map[*subscription]struct{}{}
 	}

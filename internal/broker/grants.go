@@ -15,9 +15,14 @@ import (
 // maxGrant bounds a grant's JSON, in bytes: it fits into an event too.
 const maxGrant = 48 << 10
 
-// revoked is the notice that a grant is.
-func revoked(g *grant.Grant) notice {
-	return notice{Kind: brokerapi.EventRevoked, Agent: g.Agent, Revoked: &brokerapi.Revoked{Agent: g.Agent, Service: g.Svc, Grant: g.ID}}
+// revoked is the notice that grants of one agent are.
+func revoked(grants ...grant.Grant) notice {
+	n := notice{Kind: brokerapi.EventRevoked}
+	for _, g := range grants {
+		n.Agent = g.Agent
+		n.Revoked = append(n.Revoked, brokerapi.Revoked{Agent: g.Agent, Service: g.Svc, Grant: g.ID})
+	}
+	return n
 }
 
 // Grants lists those of the account that are in force.
@@ -107,7 +112,7 @@ func (b *Broker) DeleteGrant(ctx context.Context, m Master, label agentkeys.Agen
 		if err != nil {
 			return err
 		}
-		event := revoked(&g).event(account)
+		event := revoked(g).event(account)
 		e := grant.Event{Op: "grant.revoke", Actor: m.s.Wallet, Agent: label, Svc: svc, Grant: g.ID}
 		return b.revoke(ctx, e, func() error {
 			err := b.apply(ctx, Change{Writes: []Write{{Key: k, Expect: version}}, Events: []NewEvent{event}})

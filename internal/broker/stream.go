@@ -18,6 +18,7 @@ type Stream struct {
 	c     Caller
 	sub   *subscription
 	first *brokerapi.Snapshot
+	more  []brokerapi.Revoked // of the last notice
 	ended bool
 }
 
@@ -79,6 +80,11 @@ func (s *Stream) Next(ctx context.Context) (StreamEvent, error) {
 		s.first = nil
 		return StreamEvent{brokerapi.EventSnapshot, *first}, nil
 	}
+	if len(s.more) > 0 {
+		r := s.more[0]
+		s.more = s.more[1:]
+		return StreamEvent{brokerapi.EventRevoked, r}, nil
+	}
 	if s.ended {
 		return StreamEvent{}, io.EOF
 	}
@@ -112,8 +118,9 @@ func (s *Stream) Next(ctx context.Context) (StreamEvent, error) {
 			return StreamEvent{n.Kind, agents}, err
 		case n.Kind == brokerapi.EventGrant && n.Grant != nil:
 			return StreamEvent{n.Kind, *n.Grant}, nil
-		case n.Kind == brokerapi.EventRevoked && n.Revoked != nil:
-			return StreamEvent{n.Kind, *n.Revoked}, nil
+		case n.Kind == brokerapi.EventRevoked && len(n.Revoked) > 0:
+			s.more = n.Revoked[1:]
+			return StreamEvent{n.Kind, n.Revoked[0]}, nil
 		default:
 			return StreamEvent{}, io.EOF // a later version's: the next snapshot has it
 		}

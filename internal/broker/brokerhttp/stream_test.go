@@ -221,9 +221,7 @@ func TestBeats(t *testing.T) {
 	if last.After(cut.Add(500 * time.Millisecond)) {
 		t.Error("it beats though it hears nothing")
 	}
-	if n.send(call{method: "GET", path: brokerapi.PathReady}).status != 503 {
-		t.Error("it is ready though it hears nothing")
-	}
+	until(t, func() bool { return n.send(call{method: "GET", path: brokerapi.PathReady}).status == 503 })
 	req := d.as("GET", brokerapi.PathEvents, nil)
 	n.send(req).problem(503, brokerapi.CodeUnavailable)
 	s.Feed.Set(nil)
