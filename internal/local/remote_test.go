@@ -1,0 +1,649 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/brokerapi"
+	"github.com/litentry/agentkeys/internal/dirblob"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/secret"
+	"github.com/litentry/agentkeys/internal/signer"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+// far is a broker, a signer and a store that several hosts share.
+type far struct {
+	t      *testing.T
+	signer *signer.Signer
+	store  string
+
+	mu       sync.Mutex
+	agents   map[agentkeys.Agent]book.Agent
+	grants   map[string]*grant.Grant
+	watch    []func(Change)
+	silent   error // of Fresh
+	refuse   error // of changes
+	after    error // of changes, after they were made
+	next     int
+	beforeIO func() // before an object is read
+}
+
+func newFar(t *testing.T) *far {
+	return &far{
+		t: t, signer: signer.New(signer.NewRoots()), store: shortDir(t),
+		agents: map[agentkeys.Agent]book.Agent{}, grants: map[string]*grant.Grant{},
+	}
+}
+
+func (f *far) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *far) wallet(path signer.Path) agentkeys.Wallet {
+	w, err := f.signer.Wallet(f.signer.Account(), path)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return w
+}
+
+// tell tells every host; mu is not held.
+func (f *far) tell(c Change) {
+	f.mu.Lock()
+	all := slices.Clone(f.watch)
+	f.mu.Unlock()
+	for _, w := range all {
+		w(c)
+	}
+}
+
+// seen is far as one host sees it: the master's, or that of one agent.
+type seen struct {
+	*far
+	agent agentkeys.Agent
+}
+
+func key(a agentkeys.Agent, s agentkeys.Service) string { return a.String() + "@" + s.String() }
+
+func (s seen) sees(a agentkeys.Agent) bool { return s.agent.IsZero() || s.agent == a }
+
+func (s seen) Agent(a agentkeys.Agent) (book.Agent, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	got, ok := s.agents[a]
+	return got, ok && s.sees(a)
+}
+
+func (s seen) Agents() []book.Agent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []book.Agent
+	for label, a := range s.agents {
+		if s.sees(label) {
+			out = append(out, a)
+		}
+	}
+	slices.SortFunc(out, func(x, y book.Agent) int { return strings.Compare(x.Label.String(), y.Label.String()) })
+	return out
+}
+
+func (s seen) Grant(a agentkeys.Agent, svc agentkeys.Service) *grant.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.grants[key(a, svc)]
+}
+
+func (s seen) Grants() []*grant.Grant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*grant.Grant
+	for _, g := range s.grants {
+		if s.sees(g.Agent) {
+			out = append(out, g)
+		}
+	}
+	slices.SortFunc(out, func(x, y *grant.Grant) int { return strings.Compare(key(x.Agent, x.Svc), key(y.Agent, y.Svc)) })
+	return out
+}
+
+func (s seen) CreateAgent(_ context.Context, a agentkeys.Agent) (book.Agent, error) {
+	if s.refuse != nil {
+		return book.Agent{}, s.refuse
+	}
+	made := book.Agent{Label: a, Wallet: s.wallet(signer.AgentPath(a)), Created: time.Now().UTC()}
+	s.set(func() { s.agents[a] = made })
+	s.tell(Change{Agents: true})
+	return made, nil
+}
+
+func (s seen) RemoveAgent(_ context.Context, a agentkeys.Agent) error {
+	s.set(func() { delete(s.agents, a) })
+	s.tell(Change{Agents: true})
+	return nil
+}
+
+func (s seen) PutGrant(_ context.Context, a agentkeys.Agent, svc agentkeys.Service, t book.Terms) (*grant.Grant, error) {
+	if s.refuse != nil {
+		return nil, s.refuse
+	}
+	g := &grant.Grant{
+		Master: s.wallet(signer.MasterPath()), Wallet: s.wallet(signer.AgentPath(a)), Agent: a, Svc: svc,
+		Rules: t.Rules, Requests: t.Requests, Budget: t.Budget, Created: time.Now().UTC(), Expires: t.Expires.UTC(),
+	}
+	var c Change
+	s.set(func() {
+		s.next++
+		g.ID = fmt.Sprintf("g_%d", s.next)
+		if old := s.grants[key(a, svc)]; old != nil {
+			c.Gone = []*grant.Grant{old}
+		}
+		s.grants[key(a, svc)] = g
+	})
+	s.tell(c)
+	return g, s.after
+}
+
+func (s seen) RemoveGrant(_ context.Context, a agentkeys.Agent, svc agentkeys.Service) (*grant.Grant, error) {
+	var g *grant.Grant
+	s.set(func() {
+		g = s.grants[key(a, svc)]
+		delete(s.grants, key(a, svc))
+	})
+	if s.refuse != nil {
+		return g, s.refuse
+	}
+	if g == nil {
+		return nil, book.ErrUnknownGrant
+	}
+	s.tell(Change{Gone: []*grant.Grant{g}})
+	return g, nil
+}
+
+func (s seen) Fresh(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.silent
+}
+
+func (s seen) Watch(f func(Change)) { s.set(func() { s.watch = append(s.watch, f) }) }
+
+func (s seen) Status() StreamStatus { return StreamStatus{State: StreamLive} }
+
+func (s seen) Enrolment(context.Context, agentkeys.Agent) (brokerapi.Enrolment, error) {
+	return brokerapi.Enrolment{Code: "code"}, nil
+}
+
+func (s seen) Devices(context.Context) ([]brokerapi.Device, error) {
+	return []brokerapi.Device{{ID: "d"}}, nil
+}
+
+func (s seen) RevokeDevice(context.Context, string) error { return nil }
+
+// slow is the store, at the other end of a line.
+type slow struct {
+	vault.Blobs
+	f *far
+}
+
+func (s slow) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, error) {
+	s.f.mu.Lock()
+	before := s.f.beforeIO
+	s.f.mu.Unlock()
+	if before != nil {
+		before()
+	}
+	return s.Blobs.Get(ctx, k)
+}
+
+// remote is what a host gets of far.
+func (f *far) remote(agent string) *Remote {
+	blobs, err := dirblob.Open(f.store)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	s := seen{far: f}
+	r := &Remote{Issuer: "https://broker.test", Wallet: f.wallet(signer.MasterPath())}
+	if agent != "" {
+		s.agent = agentOf(f.t, agent)
+		r.Agent, r.Wallet = s.agent, f.wallet(signer.AgentPath(s.agent))
+	}
+	r.LogSeed = secret.New(bytes.Repeat([]byte{7}, 32))
+	r.Keys, r.Blobs, r.Dir, r.Changes, r.Stream, r.Account = f.signer, slow{blobs, f}, s, s, s, s
+	return r
+}
+
+// host opens a host of f's: an agent's own, or the master's if agent is "".
+func (f *far) host(agent string) *world {
+	f.t.Helper()
+	w := &world{t: f.t, dir: shortDir(f.t), roots: signer.NewRoots(), log: &syncBuffer{}}
+	w.openFar(f, agent)
+	f.t.Cleanup(w.close)
+	return w
+}
+
+func (w *world) openFar(f *far, agent string) {
+	w.t.Helper()
+	o := w.options()
+	o.Roots.Clear()
+	o.Roots, o.Remote, o.Paths.Device = signer.Roots{}, f.remote(agent), "thumb"
+	h, err := Open(o)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.Host = h
+}
+
+// ask sends a request through a host as an agent.
+func (w *world) ask(label string) (status int, body string) {
+	w.t.Helper()
+	s, err := w.StartSession(w.t.Context(), agentOf(w.t, label), time.Hour)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.askWith(s.Token)
+}
+
+func (w *world) askWith(token string) (status int, body string) {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), "POST", "http://"+w.addr.String()+"/openrouter/chat/completions", strings.NewReader("{}"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer sk-or-v1-"+book.TokenMark+token)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return resp.StatusCode, "cut: " + err.Error()
+	}
+	return resp.StatusCode, string(text)
+}
+
+// entries counts what the log has of an op.
+func (w *world) entries(op string) (n int) {
+	w.t.Helper()
+	err := w.TailAudit(w.t.Context(), 1000, false, func(_ int64, raw json.RawMessage) error {
+		var e grant.Event
+		if json.Unmarshal(raw, &e) == nil && e.Op == op {
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+func within(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+// farWorld has a key that coder is lent, a master's host and one of coder's.
+func farWorld(t *testing.T) (f *far, master, agent *world, up *service) {
+	t.Helper()
+	f, up = newFar(t), newService(t)
+	up.answer(200, `{"ok":true}`, http.Header{"Content-Type": {"application/json"}})
+	master = f.host("")
+	master.store("openrouter", routerKey(1))
+	master.agent("coder")
+	master.lend("coder", "openrouter", book.Terms{Requests: &grant.Requests{Limit: 100, Per: grant.Total}})
+	agent = f.host("coder")
+	master.reach("openrouter", up, "")
+	agent.reach("openrouter", up, "")
+	return f, master, agent, up
+}
+
+func TestRemoteStory(t *testing.T) {
+	f, master, agent, up := farWorld(t)
+	for _, w := range []*world{master, agent} {
+		if status, body := w.ask("coder"); status != 200 {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if asked := up.requests(); len(asked) != 2 || asked[1].Header.Get("Authorization") != "Bearer "+routerKey(1) {
+		t.Errorf("the service was asked %d times", len(asked))
+	}
+	if st, err := agent.Status(t.Context()); err != nil || st.Broker == nil || st.Broker.Agent != agentOf(t, "coder") || st.Wallet != f.wallet(signer.AgentPath(st.Broker.Agent)) {
+		t.Errorf("%+v %v", st, err)
+	}
+	if master.revealed("openrouter") != routerKey(1) {
+		t.Error("another key")
+	}
+	// Revoked on one machine, it is dead on the other.
+	if err := master.Revoke(t.Context(), agentOf(t, "coder"), serviceOf(t, "openrouter")); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []*world{master, agent} {
+		if status, body := w.ask("coder"); status != 403 || !strings.Contains(body, "no-grant") {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	infos, err := agent.vault.Infos(t.Context(), agent.wallet)
+	if err != nil || len(infos) != 0 {
+		t.Errorf("a copy is left: %v %v", infos, err)
+	}
+	within(t, "the end of the grant is on record", func() bool { return agent.entries("grant.end") == 1 })
+	if n := master.entries("grant.revoke"); n != 2 {
+		t.Errorf("%d entries of the revocation", n)
+	}
+}
+
+// TestRemoteCut: what is under way on another machine ends with a revocation.
+func TestRemoteCut(t *testing.T) {
+	_, master, agent, up := farWorld(t)
+	started, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	up.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(200)
+		_, _ = io.WriteString(w, "begin")
+		_ = http.NewResponseController(w).Flush()
+		close(started)
+		<-release
+	})
+	answer := make(chan string, 1)
+	go func() {
+		status, body := agent.ask("coder")
+		answer <- fmt.Sprint(status, body)
+	}()
+	<-started
+	if err := master.Revoke(t.Context(), agentOf(t, "coder"), serviceOf(t, "openrouter")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case got := <-answer:
+		if !strings.Contains(got, "cut") {
+			t.Errorf("%s", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on")
+	}
+}
+
+// TestRemoteSilent: what is not known to be in force is not lent.
+func TestRemoteSilent(t *testing.T) {
+	f, _, agent, up := farWorld(t)
+	if status, _ := agent.ask("coder"); status != 200 {
+		t.Fatal(status)
+	}
+	f.set(func() { f.silent = fmt.Errorf("%w: broker unreachable since yesterday", ErrAway) })
+	for range 3 {
+		status, body := agent.ask("coder")
+		if status < 400 || !strings.Contains(body, "broker-unreachable") || !strings.Contains(body, "unreachable since yesterday") {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if n := len(up.requests()); n != 1 {
+		t.Errorf("the service was asked %d times", n)
+	}
+	f.set(func() { f.silent = nil })
+	if status, body := agent.ask("coder"); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+	if agent.entries("broker.silent") != 1 || agent.entries("broker.heard") != 1 {
+		t.Error("the log does not say once each that it was silent and heard again")
+	}
+	// It falls silent while the credential is read.
+	agent.daemon.Forget(agent.wallet, serviceOf(t, "openrouter"))
+	f.set(func() { f.beforeIO = func() { f.set(func() { f.silent = ErrAway }) } })
+	if status, body := agent.ask("coder"); status < 400 || !strings.Contains(body, "broker-unreachable") {
+		t.Errorf("%d %s", status, body)
+	}
+	if n := len(up.requests()); n != 2 {
+		t.Errorf("the service was asked %d times", n)
+	}
+	// Without a first word of the broker nothing begins.
+	agent.close()
+	o := agent.options()
+	o.Remote = f.remote("coder")
+	if h, err := Open(o); !errors.Is(err, ErrAway) {
+		t.Errorf("%v %v", h, err)
+	}
+	f.set(func() { f.silent, f.beforeIO = nil, nil })
+	agent.openFar(f, "coder")
+	if status, body := agent.ask("coder"); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+func TestAgentHostManagesNothing(t *testing.T) {
+	_, _, agent, _ := farWorld(t)
+	ctx, coder, router := t.Context(), agentOf(t, "coder"), serviceOf(t, "openrouter")
+	for what, try := range map[string]func() error{
+		"store": func() error {
+			_, err := agent.Store(ctx, router, secret.FromString(routerKey(2)), StoreOptions{NoVerify: true})
+			return err
+		},
+		"reveal":       func() error { _, err := agent.Reveal(ctx, router); return err },
+		"remove":       func() error { return agent.Remove(ctx, router, true) },
+		"create agent": func() error { _, err := agent.CreateAgent(ctx, agentOf(t, "other")); return err },
+		"remove agent": func() error { return agent.RemoveAgent(ctx, coder) },
+		"grant": func() error {
+			_, err := agent.Grant(ctx, coder, router, book.Terms{Expires: time.Now().Add(time.Hour)})
+			return err
+		},
+		"revoke":    func() error { return agent.Revoke(ctx, coder, router) },
+		"enrolment": func() error { _, err := agent.Enrolment(ctx, coder); return err },
+		"devices":   func() error { _, err := agent.Devices(ctx); return err },
+		"revoke device": func() error {
+			return agent.RevokeDevice(ctx, "d")
+		},
+	} {
+		if err := try(); !errors.Is(err, ErrAgentHost) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := agent.Rotate(ctx, signer.NewRoots(), nil); !errors.Is(err, ErrRemote) {
+		t.Errorf("rotate: %v", err)
+	}
+	if err := agent.Retire(signer.NewRoots()); !errors.Is(err, ErrRemote) {
+		t.Errorf("retire: %v", err)
+	}
+	if status, _ := agent.ask("coder"); status != 200 {
+		t.Error("it does not serve its agent")
+	}
+	if _, err := agent.StartSession(ctx, agentOf(t, "other"), time.Hour); !errors.Is(err, book.ErrUnknownAgent) {
+		t.Errorf("a session of another agent: %v", err)
+	}
+}
+
+func TestMasterOfRemote(t *testing.T) {
+	_, master, _, _ := farWorld(t)
+	if e, err := master.Enrolment(t.Context(), agentOf(t, "coder")); err != nil || e.Code != "code" || master.entries("agent.enrol") != 1 {
+		t.Errorf("%v %v", e, err)
+	}
+	if all, err := master.Devices(t.Context()); err != nil || len(all) != 1 {
+		t.Errorf("%v %v", all, err)
+	}
+	if err := master.RevokeDevice(t.Context(), "d"); err != nil || master.entries("device.revoke") != 1 {
+		t.Error(err)
+	}
+	w := newWorld(t)
+	if _, err := w.Devices(t.Context()); !errors.Is(err, ErrNoBroker) {
+		t.Errorf("a laptop: %v", err)
+	}
+}
+
+// TestMirror: agents that come and go elsewhere do so here, with their
+// placeholders and sockets.
+func TestMirror(t *testing.T) {
+	f, master, _, _ := farWorld(t)
+	other := f.host("")
+	if n := len(other.Agents()); n != 1 {
+		t.Errorf("%d agents", n)
+	}
+	s, err := other.StartSession(t.Context(), agentOf(t, "coder"), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	master.agent("second")
+	within(t, "the second agent is known", func() bool {
+		_, err := other.StartSession(t.Context(), agentOf(t, "second"), time.Hour)
+		_, serr := os.Stat(other.daemon.SocketPath(agentOf(t, "second")))
+		return err == nil && serr == nil
+	})
+	if err := master.RemoveAgent(t.Context(), agentOf(t, "coder")); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "its placeholder is dead", func() bool {
+		status, _ := other.askWith(s.Token)
+		_, serr := os.Stat(other.daemon.SocketPath(agentOf(t, "coder")))
+		return status == 401 && errors.Is(serr, os.ErrNotExist)
+	})
+	if len(master.Agents()) != 1 || len(other.Agents()) != 1 {
+		t.Error("it is still listed")
+	}
+	// What goes while a host is down is gone when it comes up.
+	other.close()
+	if err := master.RemoveAgent(t.Context(), agentOf(t, "second")); err != nil {
+		t.Fatal(err)
+	}
+	other.openFar(f, "")
+	if len(other.book.Agents()) != 0 {
+		t.Error("an agent that is gone has a book entry")
+	}
+}
+
+// TestFailedGrant: a grant that the broker does not make leaves no copy that
+// the agent's machine could read.
+func TestFailedGrant(t *testing.T) {
+	f, master, agent, _ := farWorld(t)
+	ctx, second, router := t.Context(), agentOf(t, "second"), serviceOf(t, "openrouter")
+	a := master.agent("second")
+	copies := func(w agentkeys.Wallet) int {
+		infos, err := master.vault.Infos(ctx, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(infos)
+	}
+	terms := book.Terms{Expires: time.Now().Add(time.Hour)}
+	f.set(func() { f.refuse = ErrAway })
+	if _, err := master.Grant(ctx, second, router, terms); !errors.Is(err, ErrAway) || copies(a.Wallet) != 0 {
+		t.Errorf("%v, %d copies", err, copies(a.Wallet))
+	}
+	f.set(func() { f.refuse, f.after = nil, ErrAway })
+	if _, err := master.Grant(ctx, second, router, terms); !errors.Is(err, ErrAway) || copies(a.Wallet) != 0 {
+		t.Errorf("%v, %d copies", err, copies(a.Wallet))
+	}
+	// One that there was before keeps its copy.
+	coder := agentOf(t, "coder")
+	if _, err := master.Grant(ctx, coder, router, terms); !errors.Is(err, ErrAway) || copies(agent.wallet) != 1 {
+		t.Errorf("%v, %d copies", err, copies(agent.wallet))
+	}
+	f.set(func() { f.after = nil })
+	// A revocation that is not acknowledged holds here, and may be repeated.
+	f.set(func() { f.refuse = ErrAway })
+	if err := master.Revoke(ctx, coder, router); !errors.Is(err, ErrAway) {
+		t.Error(err)
+	}
+	if status, body := master.ask("coder"); status != 403 {
+		t.Errorf("%d %s", status, body)
+	}
+	f.set(func() { f.refuse = nil })
+	if err := master.Revoke(ctx, coder, router); err != nil || copies(agent.wallet) != 0 {
+		t.Errorf("%v, %d copies", err, copies(agent.wallet))
+	}
+	if err := master.Revoke(ctx, coder, router); !errors.Is(err, book.ErrUnknownGrant) {
+		t.Errorf("revoked again: %v", err)
+	}
+}
+
+// TestRevokeUnrecorded: a log that cannot be written does not keep a grant
+// alive.
+func TestRevokeUnrecorded(t *testing.T) {
+	_, master, agent, _ := farWorld(t)
+	if err := master.audit.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := master.Revoke(t.Context(), agentOf(t, "coder"), serviceOf(t, "openrouter")); err == nil {
+		t.Error("it is on record")
+	}
+	if status, body := agent.ask("coder"); status != 403 {
+		t.Errorf("%d %s", status, body)
+	}
+	master.Host = nil // it cannot be closed in order
+}
+
+// TestRemoteBudget: what was used before a restart counts after it.
+func TestRemoteBudget(t *testing.T) {
+	f, _, agent, _ := farWorld(t)
+	for range 3 {
+		if status, _ := agent.ask("coder"); status != 200 {
+			t.Fatal(status)
+		}
+	}
+	agent.close()
+	agent.openFar(f, "coder")
+	if g := agent.Grants(); len(g) != 1 || g[0].Usage.Requests != 3 {
+		t.Errorf("%+v", g)
+	}
+}
+
+// TestRemoteReplacedKey: a key that another machine stores anew is used here
+// within the age that a credential may have.
+func TestRemoteReplacedKey(t *testing.T) {
+	_, master, agent, up := farWorld(t)
+	if status, _ := agent.ask("coder"); status != 200 {
+		t.Fatal(status)
+	}
+	master.store("openrouter", routerKey(2))
+	master.lend("coder", "openrouter", book.Terms{}) // the grant is another: it is read anew
+	within(t, "the new key is used", func() bool {
+		if status, body := agent.ask("coder"); status != 200 {
+			t.Fatal(status, body)
+		}
+		asked := up.requests()
+		return asked[len(asked)-1].Header.Get("Authorization") == "Bearer "+routerKey(2)
+	})
+}
+
+// TestOwnPlaces: a login leaves what the laptop has alone.
+func TestOwnPlaces(t *testing.T) {
+	w := newWorld(t)
+	w.store("openrouter", routerKey(1))
+	w.agent("coder")
+	w.lend("coder", "openrouter", book.Terms{})
+	w.close()
+	f := newFar(t)
+	w.openFar(f, "")
+	if len(w.Agents())+len(w.Grants()) != 0 {
+		t.Error("the laptop's agents are the broker's")
+	}
+	w.store("openrouter", routerKey(2))
+	for _, name := range []string{"log", "log.vkey", "marks", "broker", "ledger.json"} {
+		if _, err := os.Stat(filepath.Join(w.paths.Data, "devices", "thumb", name)); err != nil && name != "ledger.json" {
+			t.Error(err)
+		}
+	}
+	w.close()
+	w.open()
+	if w.revealed("openrouter") != routerKey(1) || len(w.Grants()) != 1 {
+		t.Error("the laptop's own is changed")
+	}
+}
