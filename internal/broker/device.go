@@ -181,11 +181,12 @@ func (b *Broker) Devices(ctx context.Context, m Master) ([]brokerapi.Device, err
 // RevokeDevice takes out one device of the account: it gets no session and no
 // token from then on. ErrDevice.
 func (b *Broker) RevokeDevice(ctx context.Context, m Master, id string) error {
+	account := m.account()
 	t, err := token.ParseThumbprint(id)
 	if err != nil {
 		return ErrDevice
 	}
-	return b.takeOut(ctx, m.account(), m.s, t, "device.revoke")
+	return b.takeOut(ctx, account, m.s, t, "device.revoke")
 }
 
 // Logout takes out the caller's own device.

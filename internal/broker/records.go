@@ -134,10 +134,12 @@ func get[T any](ctx context.Context, s State, k Key) (rec T, version int64, err 
 }
 
 func parse[T any](item Item) (rec T, err error) {
+	// The item may be secret, or somebody's name: what is wrong with it is not
+	// told.
 	dec := json.NewDecoder(bytes.NewReader(item.Value))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&rec); err != nil {
-		return rec, fmt.Errorf("the state has an item that does not parse: %s: %w", item.Key, err)
+	dec.DisallowUnknownFields() // a later version's: to write it back would cut it
+	if !bytes.HasPrefix(item.Value, []byte("{")) || dec.Decode(&rec) != nil || dec.More() {
+		return rec, fmt.Errorf("the state has an item of kind %s that this version cannot read", item.Key.Kind)
 	}
 	return rec, nil
 }

@@ -95,16 +95,22 @@ func (w *World) Replica(t testing.TB, s broker.State) (b *broker.Broker, stop fu
 // Still makes a broker that does not run.
 func (w *World) Still(t testing.TB, s broker.State) *broker.Broker {
 	t.Helper()
-	b, err := broker.New(broker.Options{
-		Origin: Origin, State: s, Recorder: w.Tape, Issuer: w.Issuer, Wallets: w.Wallets,
-		Mailer: w.Mail, Wallet: w.Wallet, Provider: w.Provider, Passkeys: w.Passkeys,
-		Audiences:      map[string]token.Alg{STS: token.ES256, Federation: token.RS256},
-		SignerAudience: SignerAudience, Now: w.Clock.Now, Log: slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	b, err := broker.New(w.Options(s))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// Options are what its brokers work with.
+func (w *World) Options(s broker.State) broker.Options {
+	return broker.Options{
+		Origin: Origin, State: s, Recorder: w.Tape, Issuer: w.Issuer, Wallets: w.Wallets,
+		Mailer: w.Mail, Wallet: w.Wallet, Provider: w.Provider, Passkeys: w.Passkeys,
+		Audiences:      map[string]token.Alg{STS: token.ES256, Federation: token.RS256},
+		SignerAudience: SignerAudience, Now: w.Clock.Now,
+		Log: slog.New(slog.NewTextHandler(w.Log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
 }
 
 // Clock is the real one, with what it was moved by.
