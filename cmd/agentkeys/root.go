@@ -24,8 +24,6 @@ type command struct {
 
 var commands = []command{
 	{"up", "process", (*app).upCmd}, {"down", "process", (*app).downCmd}, {"status", "process", (*app).statusCmd},
-	{"login", "process", (*app).loginCmd}, {"logout", "process", (*app).logoutCmd}, {"devices", "process", (*app).devicesCmd},
-	{"daemon", "process", (*app).daemonCmd},
 	{"logs", "process", (*app).logsCmd}, {"doctor", "process", (*app).doctorCmd}, {"demo", "process", (*app).demoCmd},
 
 	{"store", "keys", (*app).storeCmd}, {"list", "keys", (*app).listCmd}, {"show", "keys", (*app).showCmd},
@@ -36,7 +34,9 @@ var commands = []command{
 	{"revoke", "agents", (*app).revokeCmd}, {"run", "agents", (*app).runCmd}, {"env", "agents", (*app).envCmd},
 	{"whoami", "agents", (*app).whoamiCmd},
 
-	{"broker", "servers", (*app).brokerCmd},
+	{"login", "account", (*app).loginCmd}, {"logout", "account", (*app).logoutCmd}, {"devices", "account", (*app).devicesCmd},
+
+	{"broker", "servers", (*app).brokerCmd}, {"signer", "servers", (*app).signerCmd}, {"daemon", "servers", (*app).daemonCmd},
 
 	{"audit", "proof", (*app).auditCmd}, {"version", "", (*app).versionCmd},
 }
@@ -68,7 +68,8 @@ placeholder; a proxy on loopback puts the key into its requests.`,
 		&cobra.Group{ID: "keys", Title: "Keys and services:"},
 		&cobra.Group{ID: "agents", Title: "Agents and grants:"},
 		&cobra.Group{ID: "proof", Title: "Proof:"},
-		&cobra.Group{ID: "servers", Title: "Servers and the cloud:"},
+		&cobra.Group{ID: "account", Title: "An account at a broker:"},
+		&cobra.Group{ID: "servers", Title: "For sandboxes and operators:"},
 	)
 	for _, c := range commands {
 		// A command that is named stands alone: to make the others, and all

@@ -90,8 +90,10 @@ type Signer struct {
 
 // Cloud is where credentials are kept: what clients are told.
 type Cloud struct {
-	Region      string `yaml:"region"`
-	Bucket      string `yaml:"bucket"`
+	Region string `yaml:"region"`
+	Bucket string `yaml:"bucket"`
+	// RoleARN is the data role. It may end in {wallet}, for servers that know
+	// no tags of sessions and so want a role for each wallet.
 	RoleARN     string `yaml:"role_arn"`
 	Audience    string `yaml:"audience"` // empty: sts.amazonaws.com
 	S3Endpoint  string `yaml:"s3_endpoint"`
@@ -290,7 +292,7 @@ func (c *Config) signer(f *conf.File) {
 const (
 	bucketName = `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`
 	regionName = `^[a-z0-9-]{2,32}$`
-	roleARN    = `^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}$`
+	roleARN    = `^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}({wallet})?$`
 )
 
 func matches(form, value string) bool { return regexp.MustCompile(form).MatchString(value) }
