@@ -61,7 +61,6 @@ func Load(dir string) ([]token.Key, error) {
 		return nil, err
 	}
 	var keys []token.Key
-	seen := map[string]string{}
 	for _, e := range entries {
 		name := e.Name()
 		path := filepath.Join(dir, name)
@@ -76,11 +75,7 @@ func Load(dir string) ([]token.Key, error) {
 		if err != nil {
 			return nil, err
 		}
-		if first, ok := seen[k.KID()]; ok {
-			return nil, fmt.Errorf("%w: %s holds the same key as %s: remove the one whose name is not its kid", ErrUnknown, path, first)
-		}
-		seen[k.KID()] = path
-		if kid != k.KID() {
+		if kid != k.KID() { // so that no key is there twice
 			return nil, fmt.Errorf("%w: %s holds the key %s: name it %s%s, or remove it if that is there too", ErrUnknown, path, k.KID(), k.KID(), suffix)
 		}
 		keys = append(keys, k)
