@@ -93,6 +93,7 @@ type Sessions struct {
 	c     Config
 	token Source
 	sts   *sts.Client
+	quick *quick
 
 	mu    sync.Mutex
 	all   map[agentkeys.Wallet]*session
@@ -142,7 +143,11 @@ func New(c Config, token Source) (*Sessions, error) {
 	if c.Client == nil {
 		o.HTTPClient = client()
 	}
-	return &Sessions{c: c, token: token, sts: sts.New(o), all: map[agentkeys.Wallet]*session{}, byUse: list.New()}, nil
+	q, err := newQuick(c, o.HTTPClient)
+	if err != nil {
+		return nil, err
+	}
+	return &Sessions{c: c, token: token, sts: sts.New(o), quick: q, all: map[agentkeys.Wallet]*session{}, byUse: list.New()}, nil
 }
 
 // client follows no redirect, which could take a secret elsewhere, and asks no

@@ -71,26 +71,44 @@ func (e *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	if err != nil {
 		return aws.Credentials{}, &Error{Wallet: e.wallet, Err: fmt.Errorf("no token for STS: %w", err)}
 	}
-	out, err := e.s.sts.AssumeRoleWithWebIdentity(ctx, &sts.AssumeRoleWithWebIdentityInput{
+	in := &sts.AssumeRoleWithWebIdentityInput{
 		RoleArn:          aws.String(strings.ReplaceAll(e.s.c.RoleARN, "{wallet}", e.wallet.String())),
 		RoleSessionName:  aws.String(e.s.c.SessionName + "-" + e.wallet.String()),
 		DurationSeconds:  aws.Int32(int32(e.s.c.Duration / time.Second)),
 		WebIdentityToken: aws.String(token),
-	})
+	}
+	r, ok := e.s.quick.ask(ctx, in)
+	switch {
+	case !ok:
+		if r, err = e.ask(ctx, in); err != nil {
+			return aws.Credentials{}, err
+		}
+	case r.Code != "":
+		return aws.Credentials{}, &Error{Wallet: e.wallet, Code: hide(r.Code, token), Reason: hide(r.Message, token), Err: ErrRefused}
+	}
+	c := r.Credentials
+	e.mu.Lock()
+	e.ends = c.Expiration
+	e.mu.Unlock()
+	return aws.Credentials{
+		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken,
+		Source: "awssts", CanExpire: true, Expires: c.Expiration.Add(-window + rand.N(window/3)), // when to renew
+	}, nil
+}
+
+// ask is quick.ask with the SDK's client.
+func (e *session) ask(ctx context.Context, in *sts.AssumeRoleWithWebIdentityInput) (r reply, err error) {
+	out, err := e.s.sts.AssumeRoleWithWebIdentity(ctx, in)
 	if err != nil {
-		return aws.Credentials{}, e.failure(err, token)
+		return r, e.failure(err, *in.WebIdentityToken)
 	}
 	c := out.Credentials
 	if c == nil || aws.ToString(c.AccessKeyId) == "" || aws.ToString(c.SecretAccessKey) == "" || aws.ToString(c.SessionToken) == "" || c.Expiration == nil {
-		return aws.Credentials{}, &Error{Wallet: e.wallet, Reason: "its answer has no whole credentials", Err: ErrUnreachable}
+		return r, &Error{Wallet: e.wallet, Reason: "its answer has no whole credentials", Err: ErrUnreachable}
 	}
-	e.mu.Lock()
-	e.ends = *c.Expiration
-	e.mu.Unlock()
-	return aws.Credentials{
-		AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken,
-		Source: "awssts", CanExpire: true, Expires: c.Expiration.Add(-window + rand.N(window/3)), // when to renew
-	}, nil
+	r.Credentials.AccessKeyID, r.Credentials.SecretAccessKey = *c.AccessKeyId, *c.SecretAccessKey
+	r.Credentials.SessionToken, r.Credentials.Expiration = *c.SessionToken, *c.Expiration
+	return r, nil
 }
 
 // HandleFailToRefresh has the old session serve until its end where no new one
