@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -63,34 +64,39 @@ func TestConformanceAsAWS(t *testing.T) {
 // TestLostAnswers: one writer, every request of a kind meets a fault at its
 // first or second attempt, and nothing is done twice or taken for another's.
 func TestLostAnswers(t *testing.T) {
+	var wg sync.WaitGroup // the SDK waits between attempts: let them wait together
+	defer wg.Wait()
 	for name, what := range map[string]fault{"lost": lose, "lost but done": loseDone, "500": fail, "500 but done": failDone, "409": meet} {
 		for _, claim := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, " ", claim), func(t *testing.T) {
-				t.Parallel() // the SDK waits between attempts
-				f := newFake(t)
-				b := f.open(t, func(c *s3blob.Config) { c.ClaimDeletes = claim })
-				f.fault = func(method string, n int) fault {
-					if n == 0 || n == 2 && method == "PUT" {
-						return what
-					}
-					return none
-				}
-				v := put(t, b, key, "0", vault.Create())
-				for n := range 2 {
-					data, now, err := b.Get(t.Context(), key)
-					if err != nil || string(data) != strconv.Itoa(n) || now != v {
-						t.Fatalf("%q %v %v, want %d %v", data, now, err, n, v)
-					}
-					v = put(t, b, key, strconv.Itoa(n+1), vault.Replace(v))
-				}
-				if err := b.Delete(t.Context(), key, v); err != nil {
-					t.Fatal(err)
-				}
-				_, _, err := b.Get(t.Context(), key)
-				is(t, "get what was deleted", err, vault.ErrNotFound)
+			wg.Go(func() {
+				t.Run(fmt.Sprint(name, " ", claim), func(t *testing.T) { testLostAnswers(t, what, claim) })
 			})
 		}
 	}
+}
+
+func testLostAnswers(t *testing.T, what fault, claim bool) {
+	f := newFake(t)
+	b := f.open(t, func(c *s3blob.Config) { c.ClaimDeletes = claim })
+	f.fault = func(method string, n int) fault {
+		if n == 0 || n == 2 && method == "PUT" {
+			return what
+		}
+		return none
+	}
+	v := put(t, b, key, "0", vault.Create())
+	for n := range 2 {
+		data, now, err := b.Get(t.Context(), key)
+		if err != nil || string(data) != strconv.Itoa(n) || now != v {
+			t.Fatalf("%q %v %v, want %d %v", data, now, err, n, v)
+		}
+		v = put(t, b, key, strconv.Itoa(n+1), vault.Replace(v))
+	}
+	if err := b.Delete(t.Context(), key, v); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := b.Get(t.Context(), key)
+	is(t, "get what was deleted", err, vault.ErrNotFound)
 }
 
 // TestAnothersBytes: the same bytes, written by somebody else between two
