@@ -90,8 +90,9 @@ func Unrolled(wallets ...agentkeys.Wallet) Form { return Form{wallets: wallets} 
 // Bare is the form for a server without session tags and aws:PrincipalArn, such
 // as VersityGW: every wallet has a role of its own, WalletRole, which it alone
 // may take, and whose name is the Principal of what the bucket denies it. What
-// such a server lacks is left out: the router's and SES's statements, and those
-// on tags.
+// such a server lacks is left out: the router's and SES's statements, those on
+// tags, and a bucket's with NotAction or NotResource, which VersityGW overlooks.
+// So there the bucket holds less, and the roles' own policies must be right.
 func Bare(wallets ...agentkeys.Wallet) Form { return Form{wallets: wallets, bare: true} }
 
 // WalletRole is the name of a wallet's own role in the bare form.

@@ -129,6 +129,9 @@ func BucketPolicy(n Names, f Form) Document {
 	anybody := &Principals{Any: true}
 	var list []Statement
 	deny := func(s Statement, role string, more ...Condition) {
+		if f.bare && (s.NotAction != nil || s.NotResource != nil) {
+			return
+		}
 		s.Effect, s.Principal = Deny, anybody
 		if role != "" {
 			s.Condition = only(Condition{"ArnEquals", "aws:PrincipalArn", one(role)})
