@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/brokerapi"
+	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/token"
 )
 
@@ -155,5 +159,33 @@ func TestDevicesMemory(t *testing.T) {
 	d.forgetAll()
 	if _, _, ok := d.recall(k); ok {
 		t.Error("it is remembered after a gap")
+	}
+}
+
+// TestFeedFrom: what a snapshot has is not told again, and what concerns
+// others not at all.
+func TestFeedFrom(t *testing.T) {
+	f := newFeed(nil, time.Now, slog.New(slog.DiscardHandler), func(string, *notice) {})
+	ci := agentkeys.Must(agentkeys.ParseAgent("ci"))
+	subs := map[string]*subscription{
+		"master": {topic: "a", from: 5, queue: make(chan told, 9)}, "agent": {topic: "a", agent: ci, queue: make(chan told, 9)},
+		"other": {topic: "b", queue: make(chan told, 9)},
+	}
+	for _, s := range subs {
+		f.add(s)
+	}
+	g := &grant.Grant{
+		ID: "g", Agent: ci, Svc: agentkeys.Must(agentkeys.ParseService("s")), Created: time.Now(), Expires: time.Now(),
+		Master: agentkeys.WalletFrom([20]byte{1}), Wallet: agentkeys.WalletFrom([20]byte{2}),
+	}
+	for seq := int64(4); seq <= 6; seq++ {
+		f.deliver("a", notice{Kind: brokerapi.EventGrant, Agent: ci, Grant: g}.event("a").Value, seq)
+	}
+	f.deliver("a", notice{Kind: brokerapi.EventAgents}.event("a").Value, 7)
+	f.tell(revoked(*g).event("a"))
+	for name, want := range map[string]int{"master": 3, "agent": 4, "other": 0} {
+		if got := len(subs[name].queue); got != want {
+			t.Errorf("%s is told %d things, want %d", name, got, want)
+		}
 	}
 }

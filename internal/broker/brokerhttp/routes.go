@@ -59,7 +59,7 @@ func (s *server) table() []Route {
 		{Method: post, Path: brokerapi.PathEnrol, Who: Key, guess: true, keyed: s.enrol},
 		{Method: get, Path: "/login/", Who: Anybody, open: s.pages},
 
-		{Method: post, Path: brokerapi.PathSession, Who: Key, guess: true, keyed: s.renew},
+		{Method: post, Path: brokerapi.PathSession, Who: Key, keyed: s.renew},
 		{Method: del, Path: brokerapi.PathSession, Who: Session, session: s.logout},
 		{Method: post, Path: brokerapi.PathToken, Who: Session, session: s.mint},
 		{Method: get, Path: brokerapi.PathEvents, Who: Session, session: s.events},

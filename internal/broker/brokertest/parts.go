@@ -211,6 +211,9 @@ func (m *Mail) Link(t testing.TB) (login, token string) {
 // Tape is an audit log.
 type Tape struct {
 	Fault
+	// On, if set before the log is used, is called with each entry before it is
+	// durable.
+	On     func(grant.Event)
 	mu     sync.Mutex
 	events []grant.Event
 }
@@ -219,6 +222,9 @@ type Tape struct {
 func (t *Tape) Record(_ context.Context, e grant.Event) error {
 	if err := t.Err(); err != nil {
 		return err
+	}
+	if t.On != nil {
+		t.On(e)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
