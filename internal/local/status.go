@@ -18,7 +18,8 @@ type Status struct {
 	Started     time.Time        `json:"started"`
 	Epoch       uint32           `json:"epoch"`
 	Credentials int              `json:"credentials"`
-	Cached      int              `json:"cached"` // opened credentials in memory
+	StoreError  string           `json:"store_error,omitempty"` // why Credentials is not known
+	Cached      int              `json:"cached"`                // opened credentials in memory
 	Agents      int              `json:"agents"`
 	Grants      int              `json:"grants"`
 	LogSize     int64            `json:"log_size"` // audit entries
@@ -48,8 +49,16 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 	if err := h.audit.Err(); err != nil {
 		s.LogError = err.Error()
 	}
+	if h.opts.Remote != nil {
+		// What this process is does not depend on a store far away.
+		short, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		ctx = short
+	}
 	infos, err := h.vault.Infos(ctx, h.wallet)
-	if err != nil {
+	if err != nil && h.opts.Remote != nil {
+		s.StoreError = err.Error()
+	} else if err != nil {
 		return s, err
 	}
 	s.Credentials = len(infos)
