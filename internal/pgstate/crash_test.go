@@ -85,7 +85,7 @@ func TestServerKilled(t *testing.T) {
 // them. Also a Wait goes on over it.
 func crash(t *testing.T, dsn secret.Value, something func()) {
 	const parts = 4
-	set := statetest.Set{Name: "set", N: 600}
+	set := statetest.Set{Name: "set", N: 400}
 	replicas := []*State{open(t, dsn), open(t, dsn)}
 	set.Make(t, replicas[0])
 	ctx, cancel := context.WithTimeout(t.Context(), enough)

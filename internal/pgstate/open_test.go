@@ -57,6 +57,8 @@ func TestDSNIsNeverShown(t *testing.T) {
 		"odd sslmode":       {"host=x user=" + who + " password=" + pass + " sslmode=canary-sslmode", ErrAddress},
 		"no such file":      {"host=x user=" + who + " password=" + pass + " sslmode=verify-full sslrootcert=/nonexistent/canary-file", ErrAddress},
 		"unclosed quote":    {"host=x user=" + who + " password='" + pass, ErrAddress},
+		"no word on TLS":    {"postgres://" + who + ":" + pass + "@canary-host.invalid/canary-database", ErrAddress},
+		"nor here":          {"host=192.0.2.1 user=" + who + " password=" + pass, ErrAddress},
 		"wrong password":    {"host=" + socket + " user=agentkeys dbname=postgres password=" + pass, ErrUnreachable},
 		"wrong user":        {"host=" + socket + " user=" + who + " dbname=postgres password=" + pass, ErrUnreachable},
 		"wrong database":    {strings.Replace(string(good.Expose()), "dbname=", "dbname=canary-database-", 1), ErrUnreachable},

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -28,8 +29,9 @@ import (
 )
 
 var (
-	// ErrAddress: the address of the database cannot be understood.
-	ErrAddress = errors.New("the address of the PostgreSQL database is malformed")
+	// ErrAddress: the address of the database cannot be understood, or would
+	// have the password and all else cross a network in the clear by accident.
+	ErrAddress = errors.New("the address of the PostgreSQL database is not good")
 	// ErrUnreachable: no connection to the database could be made.
 	ErrUnreachable = errors.New("PostgreSQL cannot be reached")
 	// ErrNewer: the tables were made by a newer version of the program.
@@ -74,6 +76,11 @@ func Open(ctx context.Context, dsn secret.Value, now func() time.Time) (_ *State
 		// The reason quotes the address.
 		return nil, fmt.Errorf("%w: write it as postgres://user:password@host/database?sslmode=verify-full", ErrAddress)
 	}
+	if remote(c.ConnConfig.Host) && !strings.Contains(address, "sslmode") {
+		// The habit of the protocol is to go on without TLS where the server, or
+		// who stands before it, says that it has none.
+		return nil, fmt.Errorf("%w: the server is another machine, and it says nothing of TLS: add sslmode=verify-full", ErrAddress)
+	}
 	if !strings.Contains(address, "pool_max_conns") {
 		c.MaxConns = connections
 	}
@@ -106,6 +113,12 @@ func Open(ctx context.Context, dsn secret.Value, now func() time.Time) (_ *State
 	s.stop = stop
 	s.ended.Go(func() { s.watch(background) })
 	return s, nil
+}
+
+// remote reports whether a host is another machine.
+func remote(host string) bool {
+	local := strings.HasPrefix(host, "/") || host == "localhost" || net.ParseIP(host).IsLoopback()
+	return !local
 }
 
 // flushed makes sure that the commits of a connection are durable: a server
