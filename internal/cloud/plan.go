@@ -2,7 +2,6 @@ package cloud
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -186,15 +185,6 @@ func canonical(text string) string {
 		return text
 	}
 	return string(d.Indented())
-}
-
-// pretty is a value as JSON, for comparing and showing.
-func pretty(v any) string {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return string(b) + "\n"
 }
 
 // Diff is how have becomes want, line by line, as diff -u without its head.
