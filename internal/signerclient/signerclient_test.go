@@ -132,6 +132,8 @@ func TestAnswers(t *testing.T) {
 		{"epoch zero", text(200, kek(1, 0)), signerclient.ErrAnswer, 1},
 		{"an epoch that is too large", text(200, strings.Replace(kek(1, 1), ":1}", ":4294967296}", 1)), signerclient.ErrAnswer, 1},
 		{"a short key", text(200, `{"kek":"AQEB","epoch":1}`), signerclient.ErrAnswer, 1},
+		{"a long key", text(200, fmt.Sprintf(`{"kek":%q,"epoch":1}`, base64.StdEncoding.EncodeToString(make([]byte, 48)))), signerclient.ErrAnswer, 1},
+		{"a key of 33 bytes", text(200, fmt.Sprintf(`{"kek":%q,"epoch":1}`, base64.StdEncoding.EncodeToString(append(signertest.Root(1), 1)))), signerclient.ErrAnswer, 1},
 		{"no base64", text(200, strings.Replace(kek(1, 1), "AQEB", "A*EB", 1)), signerclient.ErrAnswer, 1},
 		{"more behind it", text(200, kek(1, 1)+"x"), signerclient.ErrAnswer, 1},
 		{"endless", text(200, strings.Repeat(" ", 1<<20)), signerclient.ErrAnswer, 1},
