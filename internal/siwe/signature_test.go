@@ -277,6 +277,11 @@ func TestWycheproof(t *testing.T) {
 			}
 			// Ethereum has no v for an r beyond the order: of 2^128 signatures, one.
 			overflow := c.Comment == "k*G has a large x-coordinate"
+			for _, v := range []byte{2, 3, 29, 30, 31, 32} {
+				if who, err := recoverAddress(sha(msg), append(bytes.Clone(rs), v)); err == nil {
+					t.Errorf("%d (%s): v of %d gives %s", c.TcID, c.Comment, v, who)
+				}
+			}
 			if found != (c.Result == "valid" && !overflow) {
 				t.Errorf("%d (%s): found %v, want %s", c.TcID, c.Comment, found, c.Result)
 			}
