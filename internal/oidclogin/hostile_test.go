@@ -223,6 +223,7 @@ func TestHostileDescriptions(t *testing.T) {
 		"login in a script":  func(d map[string]any) { d["authorization_endpoint"] = "javascript:alert(1)" },
 		"keys from a file":   func(d map[string]any) { d["jwks_uri"] = "file:///etc/passwd" },
 		"no PKCE with S256":  func(d map[string]any) { d["code_challenge_methods_supported"] = []string{"plain"} },
+		"endless":            func(d map[string]any) { d["padding"] = strings.Repeat("a", maxAnswer) },
 		"no list of methods": func(d map[string]any) { d["code_challenge_methods_supported"] = "S256" },
 	} {
 		h := startHostile(t)
