@@ -7,6 +7,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/cloudpolicy"
 )
 
@@ -18,9 +19,16 @@ type File struct {
 
 // Render is all that the cloud is told, as files: each policy, and for AWS the
 // whole as a CloudFormation template, in YAML and in JSON. The same
-// configuration gives the same bytes.
-func Render(c Config) ([]File, error) {
+// configuration gives the same bytes. With wallets, the policies are unrolled:
+// for a server that knows session tags and substitutes no variables.
+func Render(c Config, unrolled ...agentkeys.Wallet) ([]File, error) {
 	var files []File
+	if len(unrolled) > 0 {
+		for _, d := range cloudpolicy.All(c.Names, cloudpolicy.Unrolled(unrolled...)) {
+			files = append(files, File{d.Name + ".json", string(d.Indented())})
+		}
+		return files, nil
+	}
 	if c.Compatible == VersityGW {
 		for _, w := range c.Wallets {
 			form := cloudpolicy.Bare(w)
