@@ -42,6 +42,8 @@ func (b *Bucket) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, e
 	switch {
 	case ok && a.status == http.StatusNotFound && a.code == "NoSuchKey":
 		return nil, "", vault.ErrNotFound
+	case ok && a.status == http.StatusForbidden && a.code == "AccessDenied":
+		return nil, "", b.missing(ctx, k, fmt.Errorf("%s: %w", k, ErrDenied))
 	case !ok || a.status != http.StatusOK:
 		if a, err = b.get(ctx, k); err != nil {
 			return nil, "", b.failed(ctx, k, err)
@@ -317,22 +319,26 @@ func begin(ctx context.Context, k vault.Key) error {
 	return nil
 }
 
-// failed maps an error of the SDK's. S3 says 403 for an object that is not
-// there to whoever may not list the whole bucket, and the data role may list
-// its own prefix only; so that is asked.
+// failed maps an error of the SDK's.
 func (b *Bucket) failed(ctx context.Context, k vault.Key, err error) error {
-	err = b.refused(ctx, k.String(), err)
-	if !errors.Is(err, ErrDenied) {
-		return err
+	if err = b.refused(ctx, k.String(), err); errors.Is(err, ErrDenied) {
+		return b.missing(ctx, k, err)
 	}
+	return err
+}
+
+// missing says whether k was denied because it is not there: ErrNotFound, else
+// denied. S3 says 403 for that to whoever may not list the whole bucket, and
+// the data role may list its own prefix only; so that is asked.
+func (b *Bucket) missing(ctx context.Context, k vault.Key, denied error) error {
 	as, _ := b.as(k.Wallet())
-	out, lerr := b.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.c.Bucket, Prefix: aws.String(k.String()), MaxKeys: aws.Int32(1)}, as)
-	if lerr != nil {
-		return err
+	out, err := b.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.c.Bucket, Prefix: aws.String(k.String()), MaxKeys: aws.Int32(1)}, as)
+	if err != nil {
+		return denied
 	}
 	for _, o := range out.Contents {
 		if aws.ToString(o.Key) == k.String() {
-			return err
+			return denied
 		}
 	}
 	return vault.ErrNotFound
