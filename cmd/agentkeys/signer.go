@@ -86,10 +86,7 @@ func (a *app) signer(ctx context.Context, file string, check bool) error {
 	log := slog.New(slog.NewJSONHandler(a.stderr, nil))
 	// Libraries without a logger of their own say what they were sent.
 	stdlog.SetOutput(io.Discard)
-	log.Info("hardened", "not_dumpable", hard.NotDumpable, "no_core", hard.NoCore, "locked", hard.Locked)
-	err = a.serveSigner(ctx, config, cert, ca, log)
-	log.Info("stopped")
-	return explainSigner(err)
+	return explainSigner(a.serveSigner(ctx, config, cert, ca, hard, log))
 }
 
 // signerFiles reads what the configuration names and is no secret of ours.
@@ -218,7 +215,7 @@ func openSignerLog(dir string, seed secret.Value) (*audit.Log, error) {
 	return audit.Open(filepath.Join(dir, "log"), audit.Options{Signer: key, Verifier: key.Verifier()})
 }
 
-func (a *app) serveSigner(ctx context.Context, config signerconf.Config, cert *webserve.Certificate, ca *x509.CertPool, log *slog.Logger) (err error) {
+func (a *app) serveSigner(ctx context.Context, config signerconf.Config, cert *webserve.Certificate, ca *x509.CertPool, hard daemon.Hardening, log *slog.Logger) (err error) {
 	core, err := a.openRoots(ctx, config)
 	if err != nil {
 		return err
@@ -267,7 +264,8 @@ func (a *app) serveSigner(ctx context.Context, config signerconf.Config, cert *w
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	go reloadOn(ctx, hangup, core, log)
-	log.Info("serving", "address", ln.Addr().String(), "issuer", config.Issuer.URL, "epoch", core.Epoch(), "version", version, "pid", os.Getpid())
+	log.Info("serving", "address", ln.Addr().String(), "issuer", config.Issuer.URL, "epoch", core.Epoch(), "version", version, "pid", os.Getpid(),
+		"not_dumpable", hard.NotDumpable, "no_core", hard.NoCore, "locked", hard.Locked)
 	ended := make(chan error, len(servers))
 	for _, s := range servers {
 		go func() { ended <- s.Serve(ctx) }()
@@ -276,6 +274,7 @@ func (a *app) serveSigner(ctx context.Context, config signerconf.Config, cert *w
 		err = errors.Join(err, <-ended)
 		stop() // one without the other is no service
 	}
+	log.Info("stopped")
 	return err
 }
 

@@ -18,8 +18,10 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/signerclient"
+	"github.com/litentry/agentkeys/internal/signerconf"
 	"github.com/litentry/agentkeys/internal/testsrv/kms"
 	"github.com/litentry/agentkeys/internal/token"
 )
@@ -316,5 +318,50 @@ func TestSignerOverKMS(t *testing.T) {
 	srv.SetState(epoch, kms.Disabled)
 	if _, err := runSigner(t.Context(), &lockedBuffer{}, "--config", file); err == nil || classify(err).exit != exitRefused {
 		t.Errorf("a disabled key: %v", err)
+	}
+}
+
+// A passphrase comes from a file, from a descriptor or from systemd, and opens
+// the roots from each.
+func TestRootsKey(t *testing.T) {
+	const pass = "correct horse battery staple"
+	dir := t.TempDir()
+	key, err := signer.Passphrase(secret.FromString(pass))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := signer.CreateFile(filepath.Join(dir, "roots.age"), signer.NewRoots(), key); err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.WriteString(pass + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	fd, err := syscall.Dup(int(r.Fd())) // which rootsKey closes
+	if err != nil {
+		t.Fatal(err)
+	}
+	putFile(t, filepath.Join(dir, "cred"), pass)
+	a := &app{getenv: func(name string) string { return map[string]string{"CREDENTIALS_DIRECTORY": dir}[name] }}
+	for name, roots := range map[string]signerconf.Roots{
+		"file": {PassphraseFile: filepath.Join(dir, "cred")}, "descriptor": {PassphraseFD: &fd}, "credential": {PassphraseCredential: "cred"},
+	} {
+		key, err := a.rootsKey(signerconf.Config{Roots: roots})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if _, err := signer.OpenFile(filepath.Join(dir, "roots.age"), key); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	putFile(t, filepath.Join(dir, "cred"), "\n")
+	if _, err := a.rootsKey(signerconf.Config{Roots: signerconf.Roots{PassphraseCredential: "cred"}}); err == nil || classify(err).exit != exitLocked {
+		t.Errorf("an empty credential: %v", err)
 	}
 }
