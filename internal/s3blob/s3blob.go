@@ -93,7 +93,7 @@ func Open(c Config, creds func(agentkeys.Wallet) aws.CredentialsProvider) (*Buck
 	case c.Region == "":
 		return nil, fmt.Errorf("%w: region is empty: name the bucket's, such as eu-central-1", ErrConfig)
 	case !bucketShape.MatchString(c.Bucket) || strings.Contains(c.Bucket, ".."):
-		return nil, fmt.Errorf("%w: %q is no bucket name: 3 to 63 of a-z, 0-9, - and .", ErrConfig, c.Bucket)
+		return nil, fmt.Errorf("%w: %q is no bucket name, which has 3 to 63 of a-z, 0-9, dots and hyphens", ErrConfig, c.Bucket)
 	case strings.HasSuffix(c.Bucket, "--x-s3"):
 		return nil, fmt.Errorf("%w: %q is a directory bucket, which lists in no order: use a general purpose one", ErrConfig, c.Bucket)
 	case strings.Contains(c.Bucket, ".") && !c.PathStyle:

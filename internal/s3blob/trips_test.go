@@ -66,11 +66,10 @@ func TestRoundTrips(t *testing.T) {
 		t.Errorf("a hundred at once: %d of STS and %d of the store", a, b)
 	}
 	// The other calls cost one each, too; only a deletion by claim costs two.
-	v, err := b.Put(t.Context(), k, []byte("y"), vault.Create())
-	if err == nil {
+	if _, err := b.Put(t.Context(), k, []byte("y"), vault.Create()); err == nil {
 		t.Fatal("created over what is there")
 	}
-	_, v, err = b.Get(t.Context(), k)
+	_, v, err := b.Get(t.Context(), k)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,5 +85,23 @@ func TestRoundTrips(t *testing.T) {
 	}
 	if sts.n.Load() != 0 {
 		t.Error("STS was asked again")
+	}
+}
+
+// TestTripsForNothing: what is not there costs one request, or, where a store
+// says 403 for it as AWS does to the data role, one more to be sure.
+func TestTripsForNothing(t *testing.T) {
+	for _, hide := range []bool{false, true} {
+		f := newFake(t)
+		f.hide = hide
+		_, _, err := f.open(t).Get(t.Context(), key)
+		is(t, "get", err, vault.ErrNotFound)
+		want := 1
+		if hide {
+			want = 2
+		}
+		if n := f.count("GET"); n != want || len(f.log) != want {
+			t.Errorf("hidden %t: %v", hide, f.log)
+		}
 	}
 }
