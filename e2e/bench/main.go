@@ -20,7 +20,7 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "alternating rounds")
 	span := flag.Duration("span", 2*time.Second, "how long each measurement takes")
-	only := flag.String("only", "", "comma-separated parts: proxy, stream, envelope, audit, start")
+	only := flag.String("only", "", "comma-separated parts: start, envelope, audit, mint, proxy, stream")
 	role := flag.String("role", "", "internal: upstream or floor")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -33,7 +33,7 @@ func main() {
 	parts := []struct {
 		name string
 		run  func() error
-	}{{"start", b.start}, {"envelope", b.envelope}, {"audit", b.audit}, {"proxy", b.proxy}, {"stream", b.stream}}
+	}{{"start", b.start}, {"envelope", b.envelope}, {"audit", b.audit}, {"mint", b.mint}, {"proxy", b.proxy}, {"stream", b.stream}}
 	for _, p := range parts {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), p.name) {
 			continue
