@@ -1,12 +1,12 @@
 // Package cloudtest is a cloud for tests, as formats.md has it: a VersityGW
 // with a bucket, our issuer, whose tokens package token signs, and for each
-// wallet a data role that trusts that issuer. It depends on versity, token and
-// the root package.
+// wallet a data role that trusts that issuer. It depends on versity, token,
+// cloudpolicy and the root package.
 //
-// The documents are the unrolled form: what AWS is told once, with
-// ${aws:PrincipalTag/agentkeys_user_wallet}, is written out per wallet with the
-// wallet's own prefix and an equal tag, in a role of its own that has the tag,
-// since this server knows no tags of sessions.
+// The documents are those that cloudpolicy renders, in the bare form: what AWS
+// is told once, with ${aws:PrincipalTag/agentkeys_user_wallet}, is written out
+// with each wallet's own prefix, in a role of its own that only that wallet's
+// tokens may assume, since this server knows no tags of sessions.
 package cloudtest
 
 import (
@@ -24,17 +24,18 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/cloudpolicy"
 	"github.com/litentry/agentkeys/internal/testsrv/versity"
 	"github.com/litentry/agentkeys/internal/token"
 )
 
 const (
 	// Audience is the audience of STS.
-	Audience = "sts.amazonaws.com"
+	Audience = cloudpolicy.Audience
 	// Bucket has no versions.
 	Bucket = "agentkeys-data"
 	// Tag is the tag that says whose session it is.
-	Tag = "agentkeys_user_wallet"
+	Tag = cloudpolicy.Tag
 	// Roles is the template of the wallets' roles, for awssts.Config.
 	Roles = "arn:aws:iam::" + versity.Account + ":role/agentkeys-{wallet}"
 )
@@ -177,49 +178,26 @@ func Wallet(n int) agentkeys.Wallet {
 
 type object = map[string]any
 
-// Role is the data role of one wallet.
-func Role(bucket string, w agentkeys.Wallet) versity.Role {
-	return versity.Role{
-		Name:   "agentkeys-" + w.String(),
-		Trust:  Trust(w),
-		Policy: Policy(bucket, w),
-		Tags:   map[string]string{Tag: w.String()},
+// Names are what the documents are about.
+func Names(bucket string) cloudpolicy.Names {
+	return cloudpolicy.Names{
+		Partition: "aws", Account: versity.Account, Region: versity.Region, Bucket: bucket, Issuer: versity.IssuerURL,
+		DataRole: "agentkeys", Plaintext: true,
 	}
+}
+
+// Role is the data role of one wallet. Its own policy has to hold it: the
+// bucket has none here.
+func Role(bucket string, w agentkeys.Wallet) versity.Role {
+	return versity.Role{Name: Names(bucket).WalletRole(w), Trust: Trust(w), Policy: Policy(bucket, w)}
 }
 
 // Trust lets exactly the tokens of w assume the role.
 func Trust(w agentkeys.Wallet) string {
-	return document(object{
-		"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Principal": object{"Federated": versity.ProviderARN},
-		"Condition": object{"StringEquals": object{
-			versity.IssuerHost + ":aud": Audience,
-			versity.IssuerHost + ":sub": "agentkeys:wallet:" + w.String(),
-		}},
-	})
+	return string(cloudpolicy.DataTrust(Names(Bucket), cloudpolicy.Bare(w)).Compact())
 }
 
 // Policy is what formats.md lets the data role do.
 func Policy(bucket string, w agentkeys.Wallet) string {
-	arn, own := "arn:aws:s3:::"+bucket, "bots/"+w.String()
-	tagged := func(more object) object {
-		is := object{"aws:PrincipalTag/" + Tag: w.String()}
-		all := object{"StringEquals": is, "Null": object{"aws:PrincipalTag/" + Tag: "false"}}
-		for k, v := range more {
-			all[k] = v
-		}
-		return all
-	}
-	return document(
-		object{"Sid": "List", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn, "Condition": tagged(object{"StringLike": object{"s3:prefix": own + "/*"}})},
-		object{"Sid": "Mail", "Effect": "Allow", "Action": "s3:GetObject", "Resource": arn + "/" + own + "/inbound/*", "Condition": tagged(nil)},
-		object{"Sid": "Credentials", "Effect": "Allow", "Action": []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, "Resource": arn + "/" + own + "/credentials/*", "Condition": tagged(nil)},
-	)
-}
-
-func document(statements ...object) string {
-	b, err := json.Marshal(object{"Version": "2012-10-17", "Statement": statements})
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
+	return string(cloudpolicy.DataPermissions(Names(bucket), cloudpolicy.Bare(w)).Compact())
 }
