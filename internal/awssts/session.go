@@ -68,6 +68,9 @@ func (e *session) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	token, err := e.s.token(ctx, e.wallet)
+	if err == nil && token == "" {
+		err = errors.New("it is empty")
+	}
 	if err != nil {
 		return aws.Credentials{}, &Error{Wallet: e.wallet, Err: fmt.Errorf("no token for STS: %w", err)}
 	}

@@ -298,6 +298,13 @@ func TestFailures(t *testing.T) {
 		if _, err := s.Credentials(cloudtest.Wallet(1)).Retrieve(t.Context()); !errors.Is(err, broken) || errors.Is(err, awssts.ErrRefused) || errors.Is(err, awssts.ErrUnreachable) {
 			t.Errorf("%v", err)
 		}
+		s, err = awssts.New(awssts.Config{Region: "eu-central-1", Endpoint: sts.URL, RoleARN: role}, func(context.Context, agentkeys.Wallet) (string, error) { return "", nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Credentials(cloudtest.Wallet(1)).Retrieve(t.Context()); err == nil {
+			t.Error("an empty token will do")
+		}
 		if sts.calls.Load() != 0 {
 			t.Error("STS was asked without a token")
 		}

@@ -20,19 +20,21 @@
 // What this server cannot express, so what no test here shows; rendered
 // documents, their evaluator and `cloud verify` stand for it:
 //
-//   - Session tags. It ignores the claim https://aws.amazon.com/tags, and so an
-//     untagged token is refused by its subject only; sts:TagSession and
-//     aws:RequestTag in a trust policy are never there. aws:PrincipalTag is the
-//     tags of the role, so that each wallet has its own role here.
+//   - Session tags. It ignores the claim https://aws.amazon.com/tags, so that a
+//     token without the tag gets a session here, if its subject is right;
+//     sts:TagSession and aws:RequestTag are never there, and aws:PrincipalTag is
+//     the tags of the role. So each wallet has its own role here, which trusts
+//     that wallet's subject alone.
 //   - ${aws:PrincipalTag/…} in a Resource or a condition: it stays as it is.
-//   - Time as strict as AWS's: a web identity token may be 5 minutes over (AWS
-//     tolerates the same), and a session lasts 900 s at least.
+//   - Short times: a web identity token may be 5 minutes over, as on AWS, and a
+//     session lasts 900 s at least.
 //   - aws:SourceArn and aws:SourceAccount of SES, and Lambda.
 //
 // Its own faults that shape what may be tested: a conditional DeleteObject is
 // checked and then done, not both at once, and answers 204 where there is no
 // object, where AWS says 404; in a bucket with versions a deleted object still
-// counts for If-Match and If-None-Match.
+// counts for If-Match and If-None-Match; STS gets slower with each session that
+// it has given and throttles after some hundreds.
 package versity
 
 import (
@@ -73,8 +75,9 @@ type Options struct {
 	// Issuer answers what is asked at IssuerURL: the discovery document and the
 	// keys. It is served over TLS under an authority made for this Server.
 	Issuer http.Handler
-	// Log takes what the servers and the build say. nil is os.Stderr of this
-	// process for the build, and only what a failed start shows of the servers.
+	// Log is told what there is to wait for, such as the build of the program;
+	// nil writes it to os.Stderr. What the servers say is in the error of a start
+	// that failed.
 	Log func(string)
 }
 
