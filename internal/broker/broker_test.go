@@ -482,3 +482,39 @@ func TestGrantRacesRemoval(t *testing.T) {
 		t.Errorf("%d grants look as if they were in force", len(inForce))
 	}
 }
+
+// TestLeftOver: a grant that was left behind in the state, because the replica
+// that removed its agent died then, is not in force for the next of that label.
+func TestLeftOver(t *testing.T) {
+	w := brokertest.NewWorld(t)
+	s := brokertest.SQLite(t, w)
+	b := w.Still(t, s)
+	m := enter(t, w, b, "ada@example.org").master(t, w, b)
+	var left []broker.Item
+	for round := range 2 {
+		if _, err := b.CreateAgent(t.Context(), m, ci); err != nil {
+			t.Fatal(err)
+		}
+		if all, err := b.Grants(t.Context(), m); err != nil || len(all) != 0 {
+			t.Errorf("round %d: %d grants, %v", round, len(all), err)
+		}
+		if round == 1 {
+			return
+		}
+		svc := agentkeys.Must(agentkeys.ParseService("openrouter"))
+		if _, err := b.PutGrant(t.Context(), m, ci, svc, brokerapi.Terms{Expires: w.Clock.Now().Add(time.Hour)}); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if left, err = s.List(t.Context(), "grant", "", "", 10); err != nil || len(left) != 1 {
+			t.Fatal(len(left), err)
+		}
+		if err := b.RemoveAgent(t.Context(), m, ci); err != nil {
+			t.Fatal(err)
+		}
+		back := broker.Write{Key: left[0].Key, Value: left[0].Value, Expires: left[0].Expires}
+		if _, err := s.Apply(t.Context(), broker.Change{Writes: []broker.Write{back}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

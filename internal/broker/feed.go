@@ -76,7 +76,13 @@ func (f *feed) fresh() bool { return f.within(freshFor) }
 func (f *feed) within(d time.Duration) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.read.IsZero() && f.now().Sub(f.read) <= d
+	return !f.read.IsZero() && since(f.now(), f.read) <= d
+}
+
+// since is how long ago then was, by whichever clock says longer: the monotonic
+// one stands still while a machine sleeps, and the other may be set back.
+func since(now, then time.Time) time.Duration {
+	return max(now.Sub(then), now.Round(0).Sub(then.Round(0)))
 }
 
 // run reads until ctx ends.
@@ -106,7 +112,7 @@ func (f *feed) step(ctx context.Context, started bool) error {
 	defer stop()
 	began := f.now()
 	f.mu.Lock()
-	seq, gap := f.seq, started && began.Sub(f.read) > gapAfter
+	seq, gap := f.seq, started && since(began, f.read) > gapAfter
 	f.mu.Unlock()
 	if !started || gap {
 		last, err := f.state.Last(ctx)

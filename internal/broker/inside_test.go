@@ -189,3 +189,24 @@ func TestFeedFrom(t *testing.T) {
 		}
 	}
 }
+
+// TestSince: neither a machine that slept nor a clock that was set back makes
+// old news fresh.
+func TestSince(t *testing.T) {
+	then := time.Now()
+	if d := since(then.Add(time.Hour), then); d != time.Hour {
+		t.Error(d)
+	}
+	// Asleep, the monotonic clock stood still and the other went on.
+	if d := since(then.Add(time.Second), then.Round(0).Add(-time.Hour)); d < time.Hour {
+		t.Error(d)
+	}
+	f := newFeed(nil, func() time.Time { return then.Round(0).Add(time.Hour) }, nil, nil)
+	if f.fresh() {
+		t.Error("fresh though nothing was read")
+	}
+	f.read = then
+	if f.fresh() {
+		t.Error("fresh after an hour asleep")
+	}
+}

@@ -1,9 +1,12 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -104,7 +107,7 @@ func (s *Stream) Next(ctx context.Context) (StreamEvent, error) {
 			return StreamEvent{}, io.EOF
 		}
 		if t.notice == nil {
-			if s.b.o.Now().Sub(t.beat) > freshFor {
+			if since(s.b.o.Now(), t.beat) > freshFor {
 				continue // it has waited here: what it says is not true any more
 			}
 			return StreamEvent{brokerapi.EventBeat, brokerapi.Beat{At: t.beat.UTC()}}, nil
@@ -172,20 +175,31 @@ func (b *Broker) grants(ctx context.Context, account string, only agentkeys.Agen
 	if err != nil {
 		return nil, err
 	}
-	out, now := []grant.Grant{}, b.o.Now()
+	live, prefix := map[string]bool{}, account+"/"
 	for _, a := range agents {
-		if !only.IsZero() && a.Label != only {
-			continue // the name begins like it
+		if only.IsZero() || a.Label == only { // another's label may begin like it
+			live[a.ID] = true
 		}
-		recs, _, err := list[grant.Grant](ctx, b.o.State, kindGrant, account+"/"+a.ID+"/")
-		if err != nil {
-			return nil, err
-		}
-		for _, g := range recs {
-			if now.Before(g.Expires) && !b.buried.has(g.ID) {
-				out = append(out, g)
-			}
+		if a.Label == only {
+			prefix += a.ID + "/"
 		}
 	}
+	out, now := []grant.Grant{}, b.o.Now()
+	if len(live) == 0 {
+		return out, nil
+	}
+	recs, items, err := list[grant.Grant](ctx, b.o.State, kindGrant, prefix)
+	if err != nil {
+		return nil, err
+	}
+	for i, g := range recs {
+		id, _, _ := strings.Cut(strings.TrimPrefix(items[i].Key.Name, account+"/"), "/")
+		if live[id] && now.Before(g.Expires) && !b.buried.has(g.ID) {
+			out = append(out, g)
+		}
+	}
+	slices.SortFunc(out, func(x, y grant.Grant) int {
+		return cmp.Or(strings.Compare(x.Agent.String(), y.Agent.String()), strings.Compare(x.Svc.String(), y.Svc.String()))
+	})
 	return out, nil
 }

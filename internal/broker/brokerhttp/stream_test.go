@@ -4,7 +4,10 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/token"
+	"github.com/litentry/agentkeys/internal/webserve"
 )
 
 // patience is how long a test waits for what must come.
@@ -436,4 +440,42 @@ func authenticate(t *testing.T, d *device) broker.Request {
 		t.Fatal(err)
 	}
 	return broker.Request{Method: "GET", Path: brokerapi.PathEvents, Proof: p, Token: d.s.Token}
+}
+
+// TestServedStream: as the program serves it, a stream outlives the time that a
+// request may take to come in, and ends when the server is told to stop.
+func TestServedStream(t *testing.T) {
+	n := one(t)
+	d := n.login("ada@example.org")
+	short := httptest.NewUnstartedServer(n.srv.Config.Handler)
+	short.Config.ReadTimeout = 300 * time.Millisecond
+	short.Start()
+	defer short.Close()
+	heard := d.at(&node{t: t, w: n.w, b: n.b, url: short.URL, srv: short}).listen()
+	heard.want(brokerapi.EventSnapshot, nil)
+	heard.quiet(10)
+	heard.stop()
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	srv := &webserve.Server{Listener: l, Handler: n.srv.Config.Handler, Log: slog.New(slog.DiscardHandler), Grace: time.Minute}
+	go func() { done <- srv.Serve(ctx) }()
+	heard = d.at(&node{t: t, w: n.w, b: n.b, url: "http://" + l.Addr().String(), srv: n.srv}).listen()
+	heard.want(brokerapi.EventSnapshot, nil)
+	stop()
+	if e := heard.next(); e.name != "" {
+		t.Errorf("heard %q", e.name)
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("it waits for the stream")
+	}
 }
