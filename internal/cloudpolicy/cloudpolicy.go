@@ -78,7 +78,9 @@ type Condition struct {
 // list of one is printed as the one.
 func (d Document) MarshalJSON() ([]byte, error) {
 	o := object{}
-	o.add("Version", d.Version)
+	if d.Version != "" {
+		o.add("Version", d.Version)
+	}
 	if d.ID != "" {
 		o.add("Id", d.ID)
 	}

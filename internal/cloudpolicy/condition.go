@@ -24,29 +24,31 @@ var bases = []struct{ name, negation string }{
 }
 
 // parseOperator takes an operator apart; AWS compares its letters without case.
-func parseOperator(s string) (operator, bool) {
+func parseOperator(name string) (operator, bool) {
 	var op operator
-	name := strings.ToLower(s)
 	for _, set := range []string{"ForAllValues", "ForAnyValue"} {
-		if rest, ok := strings.CutPrefix(name, strings.ToLower(set)+":"); ok {
+		if rest, ok := cutFold(name, set+":"); ok {
 			op.set, name = set, rest
 		}
 	}
-	if name == "null" {
+	if strings.EqualFold(name, "Null") {
 		op.base = "Null"
 		return op, op.set == ""
 	}
-	name, op.ifExists = strings.CutSuffix(name, "ifexists")
+	const suffix = "IfExists"
+	if n := len(name) - len(suffix); n > 0 && strings.EqualFold(name[n:], suffix) {
+		op.ifExists, name = true, name[:n]
+	}
 	for _, b := range bases {
-		switch name {
-		case strings.ToLower(b.name):
+		switch {
+		case strings.EqualFold(name, b.name):
 			op.base = b.name
-		case strings.ToLower(b.negation):
+		case b.negation != "" && strings.EqualFold(name, b.negation):
 			op.base, op.negated = b.name, true
 		default:
 			continue
 		}
-		return op, name != ""
+		return op, true
 	}
 	return op, false
 }

@@ -130,7 +130,7 @@ func (c Caller) federated() bool {
 // matches reports whether all of a statement but its principal is about r.
 func (c context) matches(d Document, s Statement, r Request) bool {
 	variables := d.Version == Version
-	action := func(p string) bool { return likeFold(p, r.Action) }
+	action := func(p string) bool { return strings.EqualFold(p, r.Action) || likeFold(p, r.Action) }
 	if s.Action != nil && !slices.ContainsFunc(s.Action, action) || s.NotAction != nil && slices.ContainsFunc(s.NotAction, action) {
 		return false
 	}

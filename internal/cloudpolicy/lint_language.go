@@ -104,6 +104,12 @@ func languageMistakes() []Mistake {
 					}
 				}
 			})},
+		{"no-resource", Error, "a statement about no resource is refused by AWS; on a lax server it is about all of them",
+			"say in Resource what it is about", statements("", func(l *linted, i int, s Statement) {
+				if l.Kind != Trust && s.Resource == nil && s.NotResource == nil {
+					l.found(i)
+				}
+			})},
 		{"not-an-arn", Error, "a resource that is no ARN matches nothing, and IAM refuses the document",
 			"write arn:aws:s3:::bucket for a bucket and arn:aws:s3:::bucket/key for objects", statements("", func(l *linted, i int, s Statement) {
 				s.values(func(v string, at []string) {

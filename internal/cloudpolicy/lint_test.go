@@ -136,6 +136,7 @@ func TestEveryMistakeIsFound(t *testing.T) {
 		"variable-default":   {allow("/Statement/0/Resource", `"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/bots/${aws:PrincipalTag/agentkeys_user_wallet, 'x'}/credentials/*","Condition":{`+tag+`}`)},
 		"other-tag":          {allow("/Statement/0/Resource", `"Action":"s3:GetObject","Resource":"arn:aws:s3:::b/bots/${aws:PrincipalTag/wallet}/credentials/*"`)},
 		"misplaced-variable": {allow("/Statement/0/Action", `"Action":"s3:${aws:username}","Resource":"arn:aws:s3:::b/x/*"`)},
+		"no-resource":        {allow("/Statement/0", `"Action":"s3:GetObject"`)},
 		"not-an-arn":         {allow("/Statement/0/Resource/1", `"Action":"s3:GetObject","Resource":["arn:aws:s3:::b/x/*","b/bots"]`)},
 		"leading-slash": {allow("/Statement/0/Resource", `"Action":"s3:GetObject","Resource":"arn:aws:s3:::b//x/*"`),
 			allow("/Statement/0/Condition/StringLike/s3:prefix", `"Action":"s3:ListBucket","Resource":"arn:aws:s3:::b","Condition":{"StringLike":{"s3:prefix":"/x/*"}}`)},

@@ -12,6 +12,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(d.Compact())
 	}
 	f.Add([]byte(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["s3:*"],"Resource":"*","Condition":{"Bool":{"a:b":true,"c:d":[1,"x"]}}}}`))
+	f.Add([]byte(`{"Statement":[{"Effect":"Allow","Action":["0:0"]}]}`)) // once printed with an empty Version
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := Parse(b)
 		if err != nil {

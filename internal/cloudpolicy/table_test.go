@@ -272,7 +272,10 @@ func TestBareForm(t *testing.T) {
 
 func TestNothingWithoutTLS(t *testing.T) {
 	identity, bucket := identityOf(testNames, Variables()), BucketPolicy(testNames, Variables())
-	for _, c := range cells(testNames) {
+	for i, c := range cells(testNames) {
+		if i%3 > 0 && !c.want {
+			continue
+		}
 		c.request.Context["aws:SecureTransport"] = []string{"false"}
 		if d := Evaluate(c.request, policiesFor(c, identity, bucket)); d.Verdict != ExplicitDenied {
 			t.Errorf("%s: %s", c.name, d.Verdict)
@@ -290,8 +293,8 @@ func TestTruthTableAgainstOracle(t *testing.T) {
 		var questions []question
 		var asked []cell
 		for i, c := range list {
-			if name == "unrolled" && i%5 > 0 && !c.want {
-				continue // the oracle takes a millisecond each; the other form is asked whole
+			if (name == "unrolled" || !strings.HasPrefix(c.name, "data ")) && i%5 > 0 && !c.want {
+				continue // the oracle takes a millisecond each: what wallets may is asked whole
 			}
 			if strings.ContainsAny(c.request.Resource[13:], "*$") {
 				continue // to the oracle a resource with a star is a question about many
