@@ -58,8 +58,10 @@ func (b *Broker) BeginLogin(ctx context.Context, key DeviceKey, peer string, r b
 	if key.isZero() {
 		return brokerapi.Login{}, ErrProof
 	}
-	if r.LoopbackPort < 0 || r.LoopbackPort > 65535 {
-		return brokerapi.Login{}, requestError("there is no such port")
+	// Whoever begins a login sends somebody's browser there: not to a service
+	// of the machine's own.
+	if r.LoopbackPort != 0 && (r.LoopbackPort < 1024 || r.LoopbackPort > 65535) {
+		return brokerapi.Login{}, requestError("a loopback port is 1024 to 65535")
 	}
 	if (r.Email != "") != (r.Method == brokerapi.LoginEmail) ||
 		(r.Address != "" || r.ChainID != 0) && r.Method != brokerapi.LoginWallet {

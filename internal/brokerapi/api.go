@@ -89,7 +89,7 @@ type LoginRequest struct {
 	Email        string `json:"email,omitempty"`         // LoginEmail
 	Address      string `json:"address,omitempty"`       // LoginWallet: the user's own wallet, EIP-55 or lowercase
 	ChainID      uint64 `json:"chain_id,omitempty"`      // LoginWallet; 0: 1
-	LoopbackPort int    `json:"loopback_port,omitempty"` // where on the device the browser brings the code; 0: the person types it
+	LoopbackPort int    `json:"loopback_port,omitempty"` // 1024 and up: where on the device the browser brings the code; 0: the person types it
 }
 
 // Login is one that has begun.

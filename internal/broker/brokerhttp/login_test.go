@@ -253,6 +253,7 @@ func TestLoginRequests(t *testing.T) {
 		"no domain":           {Method: brokerapi.LoginEmail, Email: "ada@localhost"},
 		"a long address":      {Method: brokerapi.LoginEmail, Email: strings.Repeat("a", 300) + "@example.org"},
 		"a port":              {Method: brokerapi.LoginEmail, Email: "ada@example.org", LoopbackPort: 65536},
+		"a service's port":    {Method: brokerapi.LoginEmail, Email: "ada@example.org", LoopbackPort: 80},
 		"a negative port":     {Method: brokerapi.LoginEmail, Email: "ada@example.org", LoopbackPort: -1},
 		"mail and wallet":     {Method: brokerapi.LoginEmail, Email: "ada@example.org", ChainID: 1},
 		"wallet without":      {Method: brokerapi.LoginWallet},
