@@ -1,0 +1,194 @@
+package cloud
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/brokerapi"
+	"github.com/litentry/agentkeys/internal/testsrv"
+	"github.com/litentry/agentkeys/internal/testsrv/versity/cloudtest"
+)
+
+const canary = "sk-or-v1-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// openRouter plays the service, and tells a home how to reach it.
+func openRouter(t *testing.T) *testsrv.Server {
+	t.Helper()
+	srv, err := testsrv.Start(testsrv.Options{Shape: testsrv.OpenRouter, Keys: map[string]string{"the key": canary}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = srv.Close() })
+	return srv
+}
+
+func (h *home) uses(srv *testsrv.Server) {
+	h.w.t.Helper()
+	ca := h.w.write("openrouter.pem", srv.CAPEM())
+	h.ok("services", "set", "openrouter", "--base-url", strings.TrimSuffix(srv.BaseURL(), "/"), "--ca", ca, "--allow-address", srv.Addr(), "--force")
+}
+
+// agentLoop asks the service for a completion again and again, and writes down
+// the status of each answer.
+const agentLoop = `while :; do
+	curl -sS -o /dev/null -w '%{http_code}\n' "$0" -H "Authorization: Bearer $OPENROUTER_API_KEY" -H 'Content-Type: application/json' \
+		-d '{"model":"test/model","messages":[{"role":"user","content":"hello"}]}'
+	sleep 0.05
+done >>"$1" 2>/dev/null`
+
+// agent is a program of an agent's that goes on asking.
+type agent struct {
+	h        *home
+	statuses string
+}
+
+func (h *home) agent(label string) *agent {
+	h.w.t.Helper()
+	var st struct {
+		Address string `json:"address"`
+	}
+	h.json(&st, "status")
+	a := &agent{h, filepath.Join(h.path, "statuses")}
+	h.w.start("agent "+label, h, "run", "--as", label, "--", "bash", "-c", agentLoop, "http://"+st.Address+"/openrouter/chat/completions", a.statuses)
+	return a
+}
+
+// next waits for answers that began after this call, and returns the last.
+func (a *agent) next() string {
+	a.h.w.t.Helper()
+	lines := func() []string {
+		data, _ := os.ReadFile(a.statuses)
+		return strings.Fields(string(data))
+	}
+	var now []string
+	before := len(lines())
+	a.h.w.await("an answer to the agent", func() bool { now = lines(); return len(now) >= before+2 })
+	return now[len(now)-1]
+}
+
+// TestStory is the operator's product from end to end: a master logs in by
+// mail, stores a key, which lands in S3 under the wallet's own session, lends
+// it to an agent in a sandbox of its own, and takes it back; meanwhile a
+// replica of the broker is killed. The key is nowhere in between.
+func TestStory(t *testing.T) {
+	w := newWorld(t)
+	srv := openRouter(t)
+
+	ada := w.home("ada")
+	master := ada.login("ada@example.com")
+	w.role(master)
+	ada.ok("up")
+	ada.uses(srv)
+	if out := ada.w.must(w.runWith(ada, strings.NewReader(canary+"\n"), "store", "openrouter", "--stdin")); !strings.Contains(out, "good") {
+		t.Errorf("store: %s", out)
+	}
+	object := "bots/" + master.String() + "/credentials/openrouter.enc"
+	if !w.stored(object) {
+		t.Fatalf("there is no %s in the store", object)
+	}
+
+	var made struct {
+		Wallet    agentkeys.Wallet    `json:"wallet"`
+		Enrolment brokerapi.Enrolment `json:"enrolment"`
+	}
+	ada.json(&made, "agent", "create", "ci", "--enrol-code")
+	if made.Wallet == master || made.Wallet.IsZero() || made.Enrolment.Code == "" {
+		t.Fatalf("agent: %+v", made)
+	}
+	w.role(made.Wallet)
+	ada.ok("grant", "ci", "openrouter", "--path", "POST /chat/completions", "--budget", "100req/day")
+	if object := "bots/" + made.Wallet.String() + "/credentials/openrouter.enc"; !w.stored(object) {
+		t.Fatalf("there is no %s in the store", object)
+	}
+
+	// The sandbox is another machine: it has the code, once, and nothing else.
+	box := w.home("sandbox")
+	code := w.write("code", []byte(made.Enrolment.Code+"\n"))
+	w.start("sandbox", box, "daemon", "--broker", origin, "--enrol-file", code, "--device-key", "file:"+filepath.Join(box.path, "device.key"))
+	w.await("the sandbox", func() bool { _, err := w.run(box, "status"); return err == nil })
+	box.uses(srv)
+	agent := box.agent("ci")
+	if status := agent.next(); status != "200" {
+		t.Fatalf("a request of the agent: %s", status)
+	}
+	if len(srv.Requests()) == 0 {
+		t.Error("the service saw nothing")
+	}
+	for _, args := range [][]string{{"agent", "create", "other"}, {"grant", "ci", "openai"}, {"store", "openai"}, {"agent", "enrol", "ci"}} {
+		if out := box.refused(args...); strings.Contains(out, "panic") {
+			t.Errorf("%q: %s", args, out)
+		}
+	}
+	if out := w.home("thief").refused("daemon", "--broker", origin, "--enrol-file", code, "--device-key", "memory"); !strings.Contains(out, "agentkeys:") {
+		t.Errorf("a code that is used: %s", out)
+	}
+
+	// A replica dies; nobody notices but its operator.
+	w.replicas[addressA].stop(syscall.SIGKILL)
+	w.await("the agent, with one replica", func() bool { return agent.next() == "200" })
+
+	// The revocation reaches the sandbox by itself.
+	ada.ok("revoke", "ci", "openrouter")
+	w.await("the revocation", func() bool { return agent.next() == "403" })
+	if object := "bots/" + made.Wallet.String() + "/credentials/openrouter.enc"; w.stored(object) {
+		t.Errorf("%s is still in the store", object)
+	}
+	ada.ok("agent", "rm", "ci")
+	w.await("the end of an agent that is no more", func() bool { return agent.next() != "200" })
+	ada.ok("logout")
+	ada.refused("store", "openrouter")
+
+	w.search()
+}
+
+// stored reports whether the store has an object.
+func (w *world) stored(object string) bool {
+	w.t.Helper()
+	list, err := w.cloud.S3(w.cloud.Root()).ListObjectsV2(w.t.Context(), &s3.ListObjectsV2Input{
+		Bucket: aws.String(cloudtest.Bucket), Prefix: aws.String(object),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return len(list.Contents) == 1
+}
+
+// search looks for the key in every file of the installation and everything
+// that its processes printed.
+func (w *world) search() {
+	w.t.Helper()
+	err := filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(data), canary[9:]) {
+			w.t.Errorf("the key is in %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+	for name, p := range w.replicas {
+		if strings.Contains(p.log.String(), canary[9:]) {
+			w.t.Errorf("the key is in the log of %s", name)
+		}
+		var line struct {
+			Msg string `json:"msg"`
+		}
+		for l := range strings.Lines(p.log.String()) {
+			if json.Unmarshal([]byte(l), &line) != nil {
+				w.t.Errorf("%s logs what is no JSON: %s", name, l)
+			}
+		}
+	}
+}
