@@ -209,7 +209,7 @@ func (b *tab) named(name string) {
 		&& !(e.innerText.trim() && e.tagName === "BUTTON") && !e.getAttribute("aria-label") && !document.getElementById(e.getAttribute("aria-labelledby"))).map(e => e.outerHTML).join("\n")`); bad != "" {
 		b.t.Errorf("%s: without a name: %s", name, bad)
 	}
-	if n := eval[int](b, `[...document.querySelectorAll("h1")].filter(e => e.checkVisibility()).length`); n != 1 {
+	if n := eval[int](b, `[...document.querySelectorAll("h1,[aria-level='1']")].filter(e => e.checkVisibility()).length`); n != 1 {
 		b.t.Errorf("%s: %d main headings", name, n)
 	}
 	if eval[string](b, "document.documentElement.lang") != "en" || eval[string](b, "document.title") == "" {
@@ -274,6 +274,9 @@ func testMail(t *testing.T, s *site, b *tab) {
 	b.shoot("mail")
 	if posts := s.said(t); len(posts) != 0 {
 		t.Errorf("before anybody pressed the button, it sent %q", posts)
+	}
+	if c := eval[string](b, `document.cookie = "of=another-program-on-this-host; path=/"; document.cookie`); c == "" {
+		t.Error("the browser took no cookie, so that none can be missed")
 	}
 	b.click("go")
 	b.see("done")
@@ -379,6 +382,7 @@ func testRefusals(t *testing.T, s *site, b *tab) {
 		if role := eval[string](b, "document.getElementById('error').getAttribute('role')"); role != "alert" {
 			t.Errorf("%s: the error has the role %q", c.name, role)
 		}
+		b.named(c.name)
 		if c.name == "refused" || c.name == "unavailable" {
 			b.shoot(c.name)
 		}

@@ -26,6 +26,7 @@ function fail(title, text, again = false) {
   if (!again) show("error");
   say("");
   by("error-title").textContent = title;
+  by("error-title").ariaLevel = again ? "2" : "1";
   by("error-text").textContent = text;
   by("error").hidden = false;
   for (const b of document.querySelectorAll("button")) b.disabled = false;
