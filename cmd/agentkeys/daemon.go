@@ -106,8 +106,8 @@ func (a *app) serveAgent(cmd *cobra.Command, o daemonOptions) error {
 		return err
 	}
 	defer code.Clear()
-	if err := durable.MkdirAll(p.Config); err != nil { // before the code is used up
-		return explain(err)
+	if _, err := askBroker(ctx, o.broker); err != nil {
+		return err
 	}
 	l, key, err := a.enrolDevice(ctx, p, o, place, code)
 	if err != nil {
@@ -129,8 +129,10 @@ func (a *app) enrolDevice(ctx context.Context, p local.Paths, o daemonOptions, p
 			return nil, err
 		}
 		defer client.Close()
-		if _, err := client.Config(ctx); err != nil {
-			return nil, err
+		if place != device.Memory { // before the code is used up
+			if err := durable.MkdirAll(p.Config); err != nil {
+				return nil, err
+			}
 		}
 		sess, err := client.Enrol(ctx, brokerapi.EnrolRequest{Code: string(code.Expose()), Device: deviceName(o.name)})
 		if err != nil {

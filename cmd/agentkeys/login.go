@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +18,6 @@ import (
 	"github.com/litentry/agentkeys/internal/brokerclient"
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/device"
-	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/signer"
 )
@@ -28,6 +28,22 @@ type loginOptions struct {
 	place, name           string
 	message, signature    string // files
 	open                  bool
+}
+
+// methods are the ways to log in that were named.
+func (o loginOptions) methods() (all []string) {
+	for _, m := range []struct {
+		named  bool
+		method string
+	}{
+		{o.email != "", brokerapi.LoginEmail}, {o.wallet != "", brokerapi.LoginWallet},
+		{o.google, brokerapi.LoginGoogle}, {o.passkey, brokerapi.LoginPasskey},
+	} {
+		if m.named {
+			all = append(all, m.method)
+		}
+	}
+	return all
 }
 
 // askWallet is --wallet without an address.
@@ -57,8 +73,13 @@ untouched, and is not used while you are logged in.`,
 			if len(args) == 1 {
 				o.wallet = args[0]
 			}
-			if o.broker == "" {
+			switch {
+			case o.broker == "":
 				return usage(cmd, errors.New("which broker? give --broker URL"))
+			case len(o.methods()) > 1:
+				return usage(cmd, errors.New("there is one way to log in at a time: --email, --wallet, --google or --passkey"))
+			case o.wallet == "" && (o.message != "" || o.signature != ""):
+				return usage(cmd, errors.New("--message-file and --signature-file go with --wallet"))
 			}
 			return a.login(cmd, o)
 		},
@@ -70,7 +91,6 @@ untouched, and is not used while you are logged in.`,
 	f.Lookup("wallet").NoOptDefVal = askWallet
 	f.BoolVar(&o.google, "google", false, "prove a Google account")
 	f.BoolVar(&o.passkey, "passkey", false, "prove a passkey, or make one")
-	c.MarkFlagsMutuallyExclusive("email", "wallet", "google", "passkey")
 	f.StringVar(&o.place, "device-key", device.Keychain.String(), "keep this machine's key in a `PLACE`: keychain or file:PATH")
 	f.StringVar(&o.name, "name", "", "the `NAME` of this machine among your devices (default: its host name)")
 	f.BoolVar(&o.open, "open", false, "open the page in the browser")
@@ -95,11 +115,13 @@ func (a *app) login(cmd *cobra.Command, o loginOptions) error {
 	if err := a.mayLogin(ctx, p); err != nil {
 		return err
 	}
-	if _, err := brokerclient.ParseOrigin(o.broker); err != nil {
-		return explainBroker(err)
+	cfg, err := askBroker(ctx, o.broker)
+	if err != nil {
+		return err
 	}
-	if err := durable.MkdirAll(p.Config); err != nil { // before anybody is asked for anything
-		return explain(err)
+	req, err := a.loginRequest(ctx, cmd, o, cfg)
+	if err != nil {
+		return err
 	}
 	d, err := makeDevice(ctx, place)
 	if err != nil {
@@ -116,14 +138,6 @@ func (a *app) login(cmd *cobra.Command, o loginOptions) error {
 		return explainBroker(err)
 	}
 	defer client.Close()
-	cfg, err := client.Config(ctx)
-	if err != nil {
-		return explainBroker(err)
-	}
-	req, err := a.loginRequest(ctx, cmd, o, cfg)
-	if err != nil {
-		return err
-	}
 	sess, err := a.proveSelf(ctx, client, req, o)
 	if err != nil {
 		return explainBroker(err)
@@ -144,6 +158,19 @@ func (a *app) login(cmd *cobra.Command, o loginOptions) error {
 	})
 }
 
+// askBroker asks a broker about itself, before anything is made for it.
+func askBroker(ctx context.Context, url string) (brokerapi.Config, error) {
+	key := device.New()
+	defer key.Clear()
+	client, err := brokerOptions(url, key, slog.New(slog.DiscardHandler)).Client()
+	if err != nil {
+		return brokerapi.Config{}, explainBroker(err)
+	}
+	defer client.Close()
+	cfg, err := client.Config(ctx)
+	return cfg, explainBroker(err)
+}
+
 // mayLogin refuses a second login, and one under the feet of a process that
 // serves without it.
 func (a *app) mayLogin(ctx context.Context, p local.Paths) error {
@@ -162,12 +189,8 @@ func (a *app) mayLogin(ctx context.Context, p local.Paths) error {
 
 // loginRequest settles how to log in.
 func (a *app) loginRequest(ctx context.Context, cmd *cobra.Command, o loginOptions, cfg brokerapi.Config) (r brokerapi.LoginRequest, err error) {
-	for method, chosen := range map[string]bool{
-		brokerapi.LoginEmail: o.email != "", brokerapi.LoginWallet: o.wallet != "", brokerapi.LoginGoogle: o.google, brokerapi.LoginPasskey: o.passkey,
-	} {
-		if chosen {
-			r.Method = method
-		}
+	if all := o.methods(); len(all) > 0 {
+		r.Method = all[0]
 	}
 	flags := "--" + strings.Join(cfg.Logins, ", --")
 	switch {
@@ -278,7 +301,8 @@ func (a *app) instruct(origin string, req brokerapi.LoginRequest, login brokerap
 			}
 		}
 		fmt.Fprintf(a.stderr, "Sign this message with %s, as it is (personal_sign, EIP-191):\n\n%s\n\n", req.Address, quoted(login.Message))
-		fmt.Fprintf(a.stderr, "Paste the signature (0x…), or sign in a browser: %s/login/wallet#%s\n", origin, login.ID)
+		fmt.Fprintf(a.stderr, "Paste the signature (0x…), or sign in a browser:\n\n  %s/login/wallet#%s\n\n",
+			origin, base64.RawURLEncoding.EncodeToString([]byte(login.Message)))
 	default:
 		if err := checkPage(login.URL); err != nil {
 			return err

@@ -284,6 +284,9 @@ func (a *app) whoamiCmd() *cobra.Command {
 				Wallet agentkeys.Wallet `json:"wallet"`
 				Agent  string           `json:"agent,omitempty"`
 			}{st.Wallet, a.getenv("AGENTKEYS_AGENT")}
+			if st.Broker != nil && !st.Broker.Agent.IsZero() {
+				me.Agent = st.Broker.Agent.String()
+			}
 			return a.print(me, func() {
 				if me.Agent != "" {
 					fmt.Fprintf(a.stdout, "agent %s of %s\n", me.Agent, signer.ChecksumAddress(me.Wallet))

@@ -11,7 +11,7 @@ import (
 )
 
 // proveMail posts a link's token, as the page behind the link does.
-func (w *World) proveMail(login, secret string) string {
+func (w *World) proveMail(login, secret string) (h brokerapi.Handoff) {
 	w.t.Helper()
 	body, err := json.Marshal(brokerapi.MailProof{Token: secret})
 	if err != nil {
@@ -24,9 +24,8 @@ func (w *World) proveMail(login, secret string) string {
 		w.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var h brokerapi.Handoff
 	if err := json.NewDecoder(resp.Body).Decode(&h); err != nil || h.Code == "" {
 		w.t.Fatalf("the link: status %d %v", resp.StatusCode, err)
 	}
-	return h.Code
+	return h
 }

@@ -140,7 +140,8 @@ func (w *World) Login(c *brokerclient.Client, address string) brokerapi.Session 
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s, err := c.EndLogin(ctx, l.ID, brokerapi.HandoffProof{Code: w.OpenLink(), Device: "test"})
+	_, h := w.OpenLink()
+	s, err := c.EndLogin(ctx, l.ID, brokerapi.HandoffProof{Code: h.Code, Device: "test"})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -148,8 +149,8 @@ func (w *World) Login(c *brokerclient.Client, address string) brokerapi.Session 
 }
 
 // OpenLink does what a browser does with the newest mailed link, and returns
-// the code that it shows.
-func (w *World) OpenLink() string {
+// the login and what the page gets for it.
+func (w *World) OpenLink() (login string, h brokerapi.Handoff) {
 	w.t.Helper()
 	all := w.Mail.Sent()
 	if len(all) == 0 {
@@ -161,7 +162,7 @@ func (w *World) OpenLink() string {
 	if !found || !ok {
 		w.t.Fatalf("no link in %q", text)
 	}
-	return w.proveMail(login, secret)
+	return login, w.proveMail(login, secret)
 }
 
 // signerWallets asks the signer service for accounts as the broker has them.

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/litentry/agentkeys/internal/remote/remotetest"
+)
+
+// TestRemoteScript is the scripts that have a broker. Besides the commands of
+// the others they have
+//
+//	broker                 starts one, with a signer and a store; sets $broker
+//	browser                opens the next mailed link, as a browser would
+//	browser -code FILE     the same elsewhere: the code goes to FILE
+//	cloud up|down          has the store answer, or not
+//	silence                has the broker say nothing any more
+//	jsonfield FILE KEY OUT takes a text out of JSON
+func TestRemoteScript(t *testing.T) {
+	p := scripts("testdata/remote")
+	p.Setup = func(env *testscript.Env) error {
+		env.Values[farKey{}] = &farBroker{}
+		return setup(env)
+	}
+	p.Cmds["broker"], p.Cmds["browser"], p.Cmds["cloud"], p.Cmds["silence"] = cmdBroker, cmdBrowser, cmdCloud, cmdSilence
+	p.Cmds["jsonfield"] = cmdJSONField
+	testscript.Run(t, p)
+}
+
+// farBroker is the broker of one script.
+type farBroker struct {
+	*remotetest.World
+	mails int // whose links were opened
+}
+
+type farKey struct{}
+
+func farOf(ts *testscript.TestScript) *farBroker {
+	f := ts.Value(farKey{}).(*farBroker)
+	if f.World == nil {
+		ts.Fatalf("there is no broker yet")
+	}
+	return f
+}
+
+func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
+	s := scriptOf(ts)
+	f := ts.Value(farKey{}).(*farBroker)
+	if neg || len(args) != 0 || f.World != nil {
+		ts.Fatalf("usage: broker, once")
+	}
+	f.World = remotetest.Start(s.t)
+	ts.Setenv("broker", f.URL)
+	file := filepath.Join(s.work, "broker.pem")
+	ts.Check(os.WriteFile(file, f.PEM, 0o600))
+	ts.Setenv("SSL_CERT_FILE", file)
+}
+
+// cmdBrowser waits for a mail whose link was not opened yet.
+func cmdBrowser(ts *testscript.TestScript, neg bool, args []string) {
+	f := farOf(ts)
+	for end := time.Now().Add(20 * time.Second); len(f.Mail.Sent()) <= f.mails; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			ts.Fatalf("no mail was sent")
+		}
+	}
+	f.mails = len(f.Mail.Sent())
+	login, h := f.OpenLink()
+	if len(args) == 2 && args[0] == "-code" {
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(h.Code+"\n"), 0o600))
+		return
+	}
+	if neg || len(args) != 0 || h.LoopbackPort == 0 {
+		ts.Fatalf("usage: browser [-code FILE], with a login that listens on loopback: port %d", h.LoopbackPort)
+	}
+	resp, err := http.Get("http://127.0.0.1:" + strconv.Itoa(h.LoopbackPort) + "/login?login=" + login + "&code=" + h.Code)
+	ts.Check(err)
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	if resp.StatusCode != 200 || !strings.Contains(string(page), "You can close this page") {
+		ts.Fatalf("the browser saw %d %s", resp.StatusCode, page)
+	}
+}
+
+func cmdCloud(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 || args[0] != "up" && args[0] != "down" {
+		ts.Fatalf("usage: cloud up|down")
+	}
+	farOf(ts).Cloud.Down(args[0] == "down")
+}
+
+func cmdSilence(ts *testscript.TestScript, _ bool, _ []string) {
+	farOf(ts).Silence()
+	time.Sleep(time.Second) // what was heard before may count as long
+}
+
+// cmdJSONField writes the text that stands behind a key, however deep.
+func cmdJSONField(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: jsonfield FILE KEY OUT")
+	}
+	_, rest, found := strings.Cut(ts.ReadFile(args[0]), strconv.Quote(args[1])+": \"")
+	value, _, ok := strings.Cut(rest, "\"")
+	if !found || !ok {
+		ts.Fatalf("no %s in %s", args[1], args[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(value+"\n"), 0o600))
+}
