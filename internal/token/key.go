@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,8 +51,10 @@ type key struct {
 	pub  crypto.PublicKey
 	// private is nil for a key that stays elsewhere, such as in a KMS.
 	private crypto.Signer
-	// jose signers are safe for concurrent use: they keep no state.
-	session, access, identity jose.Signer
+	// signs keeps no state, and so is safe for concurrent use.
+	signs jose.OpaqueSigner
+	// heads are the encoded headers, by typ: they are the same in every token.
+	heads map[string]string
 }
 
 // NewKey makes a random key that signs from the given time, cut to seconds.
@@ -89,16 +92,17 @@ func KeyFrom(s crypto.Signer, alg Alg, signsFrom time.Time) (Key, error) {
 		return Key{}, err
 	}
 	k.kid = t.String()
-	var signs any = cryptosigner.Opaque(s)
 	switch s.(type) {
 	case *ecdsa.PrivateKey, *rsa.PrivateKey:
-		k.private, signs = s, s
+		k.private = s
 	}
-	for typ, to := range map[string]*jose.Signer{typSession: &k.session, typAccess: &k.access, typIdentity: &k.identity} {
-		opts := (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", k.kid)
-		if *to, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.SignatureAlgorithm(alg), Key: signs}, opts); err != nil {
+	k.signs, k.heads = cryptosigner.Opaque(s), map[string]string{}
+	for _, typ := range []string{typSession, typAccess, typIdentity} {
+		b, err := json.Marshal(header{string(alg), k.kid, typ})
+		if err != nil {
 			return Key{}, fmt.Errorf("%w: %w", ErrKey, err)
 		}
+		k.heads[typ] = base64.RawURLEncoding.EncodeToString(b)
 	}
 	return Key{k}, nil
 }
