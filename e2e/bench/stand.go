@@ -44,17 +44,21 @@ type stand struct {
 	stop    func()
 }
 
-// newStand makes one with its state in dir. Entries of its log go to rec.
-func newStand(dir string, rec grant.Recorder) (s *stand, err error) {
+func newIssuer() (*token.Issuer, error) {
 	k, err := token.NewKey(token.ES256, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	ring, err := token.NewRing([]token.Key{k}, token.MasterLife)
-	if err != nil {
+	return &token.Issuer{Issuer: standOrigin, Ring: func() *token.Ring { return ring }}, err
+}
+
+// newStand makes one with its state in dir. Entries of its log go to rec.
+func newStand(dir string, rec grant.Recorder) (s *stand, err error) {
+	s = &stand{}
+	if s.issuer, err = newIssuer(); err != nil {
 		return nil, err
 	}
-	s = &stand{issuer: &token.Issuer{Issuer: standOrigin, Ring: func() *token.Ring { return ring }}}
 	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, err
 	}
