@@ -129,8 +129,8 @@ func (a *app) agentEnrolCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "enrol LABEL", Short: "Make a code by which a machine becomes the agent's", Args: cobra.ExactArgs(1),
 		Long: `Make a code by which one machine becomes the agent's own: 'agentkeys daemon'
-takes it there. It is good once and for ten minutes. When it is used, the machine
-that the agent had before is out.`,
+takes it there. It is good once and for ten minutes. When it is used, the
+machine that the agent had before is out.`,
 		Example:           "  agentkeys agent enrol ci",
 		ValidArgsFunction: a.completeAgents,
 		RunE: func(cmd *cobra.Command, args []string) error {

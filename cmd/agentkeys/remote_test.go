@@ -12,6 +12,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/broker/brokertest"
 	"github.com/litentry/agentkeys/internal/remote/remotetest"
 )
 
@@ -24,6 +26,7 @@ import (
 //	cloud up|down          has the store answer, or not
 //	silence                has the broker say nothing any more
 //	jsonfield FILE KEY OUT takes a text out of JSON
+//	sign ADDRESS FILE OUT  signs the message in FILE, once it is there
 func TestRemoteScript(t *testing.T) {
 	p := scripts("testdata/remote")
 	p.Setup = func(env *testscript.Env) error {
@@ -31,7 +34,7 @@ func TestRemoteScript(t *testing.T) {
 		return setup(env)
 	}
 	p.Cmds["broker"], p.Cmds["browser"], p.Cmds["cloud"], p.Cmds["silence"] = cmdBroker, cmdBrowser, cmdCloud, cmdSilence
-	p.Cmds["jsonfield"] = cmdJSONField
+	p.Cmds["jsonfield"], p.Cmds["sign"] = cmdJSONField, cmdSign
 	testscript.Run(t, p)
 }
 
@@ -101,6 +104,23 @@ func cmdCloud(ts *testscript.TestScript, _ bool, args []string) {
 func cmdSilence(ts *testscript.TestScript, _ bool, _ []string) {
 	farOf(ts).Silence()
 	time.Sleep(time.Second) // what was heard before may count as long
+}
+
+func cmdSign(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: sign ADDRESS FILE OUT")
+	}
+	address, err := agentkeys.ParseWallet(args[0])
+	ts.Check(err)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if message, err := os.ReadFile(ts.MkAbs(args[1])); err == nil && len(message) > 0 {
+			ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(brokertest.SignWallet(address, string(message))+"\n"), 0o600))
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("there is no message to sign")
+		}
+	}
 }
 
 // cmdJSONField writes the text that stands behind a key, however deep.
