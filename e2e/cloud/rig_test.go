@@ -66,7 +66,7 @@ func newWorld(t *testing.T) *world {
 	if err := w.cloud.PutProvider(ctx, cloudtest.Audience); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.cloud.PutBucket(ctx, cloudtest.Bucket, true); err != nil {
+	if err := w.cloud.PutBucket(ctx, cloudtest.Bucket, false); err != nil {
 		t.Fatal(err)
 	}
 	w.installSigner()
