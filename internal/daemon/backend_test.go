@@ -205,3 +205,41 @@ func TestDecided(t *testing.T) {
 	<-revoked
 	w.Decided() // nothing under way
 }
+
+// TestLendFresh: nothing is decided on, opened or lent while it is not known
+// what is in force, not even if that began while the credential was read.
+func TestLendFresh(t *testing.T) {
+	w := newWorld(t)
+	silent := errors.New("not heard since yesterday")
+	var answers []error // of the calls to come; then nil
+	w.opts.Fresh = func(context.Context) error {
+		if len(answers) == 0 {
+			return nil
+		}
+		err := answers[0]
+		answers = answers[1:]
+		return err
+	}
+	denied := func(err error) bool {
+		var d *grant.Denial
+		return errors.As(err, &d) && d.Code == CodeUnreachable && d.Detail == silent.Error() && d.RetryAfter > 0
+	}
+	answers = []error{silent}
+	if l, err := w.lend(t.Context(), "r1"); !denied(err) || !l.Secret.IsZero() || len(w.log.all()) != 0 || w.shelf.loads.Load() != 0 {
+		t.Errorf("%v, %d entries, %d loads", err, len(w.log.all()), w.shelf.loads.Load())
+	}
+	answers = []error{nil, silent}
+	if l, err := w.lend(t.Context(), "r2"); !denied(err) || !l.Secret.IsZero() {
+		t.Errorf("%v", err)
+	}
+	events := w.log.all()
+	if last := events[len(events)-1]; last.Op != grant.OpSettle || last.Decision != grant.Failed || last.Request != "r2" {
+		t.Errorf("%+v", last)
+	}
+	if len(w.cache.lent) != 0 || len(w.underway.uses) != 0 {
+		t.Error("it is lent all the same")
+	}
+	if l, err := w.lend(t.Context(), "r3"); err != nil || l.Secret.IsZero() {
+		t.Errorf("heard again: %v", err)
+	}
+}

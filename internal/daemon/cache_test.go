@@ -407,3 +407,31 @@ func TestCacheRaces(t *testing.T) {
 		t.Errorf("%d forgotten of %d, %d lent", f.count(), v.loads.Load(), len(c.lent))
 	}
 }
+
+// TestCacheAge: what somebody else may have replaced is read anew after a
+// while, also if it is in use all the time.
+func TestCacheAge(t *testing.T) {
+	l, v, f := newLender(t), &shelf{text: "key"}, &told{}
+	c := newCache(v, time.Hour, f.forget)
+	c.maxAge = time.Minute
+	first := l.permit(wallet(1))
+	mustGet(t, c, first, start)
+	c.evict(start.Add(59*time.Second), false)
+	if c.len() != 1 {
+		t.Fatal("evicted before its time")
+	}
+	c.evict(start.Add(time.Minute), false)
+	if c.len() != 0 || v.cleared(0) {
+		t.Fatal("not evicted, or cleared while in use")
+	}
+	second := l.permit(wallet(1))
+	mustGet(t, c, second, start.Add(time.Minute))
+	if v.loads.Load() != 2 {
+		t.Error("not read anew")
+	}
+	c.release(first, start)
+	if !v.cleared(0) || v.cleared(1) {
+		t.Error("the old one is not cleared with its last use, or the new one is")
+	}
+	c.release(second, start)
+}
