@@ -113,7 +113,7 @@ func TestChromium(t *testing.T) {
 	if _, err := chromedp.Call(tab, webauthn.SetUserVerified, webauthn.SetUserVerifiedParams{AuthenticatorID: device, IsUserVerified: false}); err != nil {
 		t.Fatal(err)
 	}
-	options, session = ask()
+	options, _ = ask()
 	if answer, err := ceremony(tab, "get", options); err == nil {
 		t.Errorf("without verification: %s", answer)
 	}

@@ -117,7 +117,7 @@ func Login(t testing.TB, authURL, redirectURL, account string) (back *url.URL, p
 		if err != nil {
 			t.Fatal(err)
 		}
-		at, form = next.String(), url.Values{}
+		at = next.String()
 		if bytes.Contains(body, []byte(`value="login"`)) {
 			form = url.Values{"prompt": {"login"}, "login": {account}, "password": {"any"}}
 		} else {
