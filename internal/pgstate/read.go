@@ -68,7 +68,7 @@ func (s *State) Get(ctx context.Context, k broker.Key) (broker.Item, error) {
 
 // List implements broker.State.
 func (s *State) List(ctx context.Context, kind, prefix, after string, limit int) (items []broker.Item, err error) {
-	if err := checkList(kind, prefix, after, limit); err != nil {
+	if err := broker.ValidList(kind, prefix, after, limit); err != nil {
 		return nil, err
 	}
 	err = s.read(ctx, func() error {
@@ -93,7 +93,7 @@ func (s *State) List(ctx context.Context, kind, prefix, after string, limit int)
 
 // Events implements broker.State.
 func (s *State) Events(ctx context.Context, after int64, limit int) (events []broker.Event, err error) {
-	if err := checkLimit(limit); err != nil {
+	if err := broker.ValidLimit(limit); err != nil {
 		return nil, err
 	}
 	err = s.read(ctx, func() error {

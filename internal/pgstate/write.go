@@ -53,7 +53,7 @@ const (
 // Apply implements broker.State. It takes two round trips: one locks and reads,
 // one writes and commits.
 func (s *State) Apply(ctx context.Context, c broker.Change) ([]int64, error) {
-	if err := checkChange(c); err != nil {
+	if err := c.Valid(); err != nil {
 		return nil, err
 	}
 	if err := s.begin(ctx); err != nil {

@@ -42,7 +42,7 @@ func (s *State) Get(ctx context.Context, k broker.Key) (broker.Item, error) {
 
 // List implements broker.State.
 func (s *State) List(ctx context.Context, kind, prefix, after string, limit int) ([]broker.Item, error) {
-	if err := checkList(kind, prefix, after, limit); err != nil {
+	if err := broker.ValidList(kind, prefix, after, limit); err != nil {
 		return nil, err
 	}
 	if err := s.begin(ctx); err != nil {
@@ -69,7 +69,7 @@ func (s *State) List(ctx context.Context, kind, prefix, after string, limit int)
 
 // Events implements broker.State.
 func (s *State) Events(ctx context.Context, after int64, limit int) ([]broker.Event, error) {
-	if err := checkLimit(limit); err != nil {
+	if err := broker.ValidLimit(limit); err != nil {
 		return nil, err
 	}
 	if err := s.begin(ctx); err != nil {

@@ -34,7 +34,7 @@ type job struct {
 // Apply implements broker.State. Changes that come while another is being made
 // durable are then made in one transaction.
 func (s *State) Apply(ctx context.Context, c broker.Change) ([]int64, error) {
-	if err := checkChange(c); err != nil {
+	if err := c.Valid(); err != nil {
 		return nil, err
 	}
 	var versions []int64
