@@ -20,20 +20,25 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "alternating rounds")
 	span := flag.Duration("span", 2*time.Second, "how long each measurement takes")
-	only := flag.String("only", "", "comma-separated parts: start, envelope, audit, mint, proxy, stream")
-	role := flag.String("role", "", "internal: upstream or floor")
+	only := flag.String("only", "", "comma-separated parts: start, envelope, audit, mint, soak, proxy, stream")
+	soak := flag.Duration("soak", 4*time.Second, "how long the broker is loaded while its memory is watched; 10m says something")
+	role := flag.String("role", "", "internal: upstream, floor or broker")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *role == "broker" {
+		check(playBroker(flag.Arg(0)))
+		return
+	}
 	if *role != "" {
 		check(play(*role, flag.Args()))
 		return
 	}
-	b := &bench{ctx: ctx, rounds: *rounds, span: *span}
+	b := &bench{ctx: ctx, rounds: *rounds, span: *span, soakFor: *soak}
 	parts := []struct {
 		name string
 		run  func() error
-	}{{"start", b.start}, {"envelope", b.envelope}, {"audit", b.audit}, {"mint", b.mint}, {"proxy", b.proxy}, {"stream", b.stream}}
+	}{{"start", b.start}, {"envelope", b.envelope}, {"audit", b.audit}, {"mint", b.mint}, {"soak", b.soak}, {"proxy", b.proxy}, {"stream", b.stream}}
 	for _, p := range parts {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), p.name) {
 			continue
@@ -56,10 +61,11 @@ func check(err error) {
 
 // bench collects the rows of the table.
 type bench struct {
-	ctx    context.Context
-	rounds int
-	span   time.Duration
-	rows   []row
+	ctx     context.Context
+	rounds  int
+	span    time.Duration
+	soakFor time.Duration
+	rows    []row
 }
 
 // row is one figure: the median of ours, of what it stands against, and of

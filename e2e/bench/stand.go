@@ -147,6 +147,12 @@ func (s *stand) proof() (string, error) {
 	return token.NewProof(s.key, http.MethodPost, standOrigin+brokerapi.PathToken, s.session.Token, time.Now())
 }
 
+func (s *stand) header(proof string) http.Header {
+	return http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"}, "Authorization": {"DPoP " + s.session.Token}, "Dpop": {proof},
+	}
+}
+
 // ask asks the handler for a token.
 func (s *stand) ask(proof string) error {
 	r, err := http.NewRequest(http.MethodPost, brokerapi.PathToken, bytes.NewReader(s.form))
@@ -154,9 +160,7 @@ func (s *stand) ask(proof string) error {
 		return err
 	}
 	r.RemoteAddr = "127.0.0.1:1"
-	r.Header = http.Header{
-		"Content-Type": {"application/x-www-form-urlencoded"}, "Authorization": {"DPoP " + s.session.Token}, "Dpop": {proof},
-	}
+	r.Header = s.header(proof)
 	w := &answered{header: http.Header{}}
 	s.handler.ServeHTTP(w, r)
 	if w.status != http.StatusOK {
