@@ -122,11 +122,12 @@ func Open(ctx context.Context, c *brokerconf.Config, o Options) (_ *Server, err 
 		{Name: "token-keys", Try: func(context.Context) error { return s.keys.Err() }},
 		{Name: "audit", Try: func(context.Context) error { return log.Err() }},
 	}
+	attempts := 3 * c.Limits.LoginsPerHour // a login begins, is proved, and ends
 	if s.handler, err = brokerhttp.New(brokerhttp.Options{
 		Broker: s.broker, Issuer: issuer, Config: c.API(o.Version), Pages: pg,
 		Log: o.Log, Now: o.Now, Metrics: metrics, Trusted: trusted(c),
 		Limiter:  webserve.NewLimiter(c.Limits.RequestEvery(), c.Limits.Burst, 100_000, o.Now),
-		Attempts: webserve.NewLimiter(time.Hour/time.Duration(c.Limits.LoginsPerHour), c.Limits.LoginsPerHour, 100_000, o.Now),
+		Attempts: webserve.NewLimiter(time.Hour/time.Duration(attempts), attempts, 100_000, o.Now),
 		Checks:   checks,
 	}); err != nil {
 		return nil, err

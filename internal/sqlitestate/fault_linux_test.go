@@ -63,7 +63,7 @@ func injected(t *testing.T, fault string) (made, failed, stopped int) {
 // TestFailedSync: one failed sync, whichever it is, stops the writer. strace
 // counts the calls of each thread; to open the file takes eleven.
 func TestFailedSync(t *testing.T) {
-	for _, n := range []int{12, 13, 20, 30} {
+	for _, n := range []int{15, 17, 20, 30} {
 		if made, _, stopped := injected(t, fmt.Sprintf("fsync,fdatasync:error=EIO:when=%d", n)); stopped != 1 || made == 0 {
 			t.Errorf("sync %d failed: %d items made, and stopped %d times", n, made, stopped)
 		}

@@ -27,6 +27,9 @@ func Unmarshal(data []byte, v any, free ...string) error {
 	if err := check(data, free, true); err != nil {
 		return err
 	}
+	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+		return fmt.Errorf("%w: it is null", ErrJSON) // which leaves v as it was
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {

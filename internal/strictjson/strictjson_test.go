@@ -39,6 +39,7 @@ func TestUnmarshal(t *testing.T) {
 		{`{"a":"x"}]`, "behind"},
 		{`{"a":"x"`, "too early"},
 		{``, "too early"},
+		{` null `, "null"},
 		{`{"a":"x",}`, "invalid character"},
 		{strings.Repeat(`[`, 100) + strings.Repeat(`]`, 100), "deep"},
 	} {
