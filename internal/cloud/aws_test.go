@@ -443,6 +443,21 @@ func TestAWSForm(t *testing.T) {
 		t.Errorf("left behind: %v", f.objects)
 	}
 
+	// An interrupted run removes what it wrote.
+	for stop := range 12 {
+		cut, cancel := context.WithCancel(ctx)
+		told := 0
+		_, err := c.Verify(cut, awsProbe(), func(string) {
+			if told++; told == 3*stop+1 {
+				cancel()
+			}
+		})
+		cancel()
+		if err == nil || len(f.objects) != 0 {
+			t.Errorf("interrupted at %d: %v, left behind: %v", 3*stop+1, err, f.objects)
+		}
+	}
+
 	// Holes, each named by what it lets through or by what is wrong with the text.
 	name, n := c.Names.DataRole, c.Names
 	for hole, h := range map[string]struct {

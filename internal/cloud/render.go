@@ -69,15 +69,9 @@ func yamlOf(text string) (string, error) {
 	return out.String(), enc.Close()
 }
 
+// block drops the flow style of JSON; a string stays one by its tag.
 func block(n *yaml.Node) {
-	if n.Kind == yaml.ScalarNode && n.Tag == "" {
-		n.Tag = n.ShortTag()
-	}
-	quoted := n.Kind == yaml.ScalarNode && n.Style&yaml.DoubleQuotedStyle != 0
 	n.Style = 0
-	if quoted {
-		n.Tag = "!!str" // the encoder quotes where it must
-	}
 	for _, c := range n.Content {
 		block(c)
 	}

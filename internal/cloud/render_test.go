@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -173,7 +174,8 @@ func TestWalletOfToken(t *testing.T) {
 	if w, err := WalletOfToken(good + "\n"); err != nil || w != walletA {
 		t.Errorf("%v, %v", w, err)
 	}
-	for _, bad := range []string{"", "a.b", "a.b.c", "e30.eyJzdWIiOiJ4In0.x", "SECRET.SECRET.SECRET"} {
+	other := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"other:wallet:`+walletA.String()+`"}`)) + ".x"
+	for _, bad := range []string{other, "", "a.b", "a.b.c", "e30.eyJzdWIiOiJ4In0.x", "SECRET.SECRET.SECRET"} {
 		if _, err := WalletOfToken(bad); err == nil || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%q: %v", bad, err)
 		}

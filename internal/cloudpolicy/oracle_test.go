@@ -3,15 +3,12 @@ package cloudpolicy
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
+
+	"github.com/litentry/agentkeys/internal/testsrv/npm"
 )
 
 // question is a request as the oracle reads it.
@@ -54,9 +51,9 @@ var verdictOf = map[string]Verdict{"Allowed": Allowed, "ImplicitlyDenied": Impli
 // with this package.
 func askOracle(t *testing.T, questions []question) []Verdict {
 	t.Helper()
-	dir, err := installOracle()
+	dir, err := npm.Install(t.Context(), os.DirFS("testdata/oracle"))
 	if err != nil {
-		t.Fatalf("the policy oracle cannot be installed: %v; run 'make setup', which installs node and npm", err)
+		t.Fatal(err)
 	}
 	var in bytes.Buffer
 	enc := json.NewEncoder(&in)
@@ -122,62 +119,3 @@ func askOracle(t *testing.T, questions []question) []Verdict {
 	}
 	return verdicts
 }
-
-// installOracle installs what the lock file names, once a machine, outside the
-// checkout.
-var installOracle = sync.OnceValues(func() (string, error) {
-	base := os.Getenv("AGENTKEYS_DEV_CACHE")
-	if base == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return "", err
-		}
-		base = filepath.Join(cache, "agentkeys-dev")
-	}
-	files, sum := map[string][]byte{}, sha256.New()
-	for _, name := range []string{".npmrc", "package.json", "package-lock.json", "oracle.mjs"} {
-		b, err := os.ReadFile(filepath.Join("testdata", "oracle", name))
-		if err != nil {
-			return "", err
-		}
-		files[name] = b
-		sum.Write(b)
-	}
-	home := filepath.Join(base, "policy-oracle-"+hex.EncodeToString(sum.Sum(nil)[:8]))
-	if _, err := os.Stat(home); err == nil {
-		return home, nil
-	}
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		return "", err
-	}
-	tmp, err := os.MkdirTemp(base, "new-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp)
-	for name, b := range files {
-		if err := os.WriteFile(filepath.Join(tmp, name), b, 0o644); err != nil {
-			return "", err
-		}
-	}
-	npm := exec.Command("npm", "ci")
-	npm.Dir = tmp
-	if out, err := npm.CombinedOutput(); err != nil {
-		return "", &installError{err, strings.TrimSpace(string(out))}
-	}
-	if err := os.Rename(tmp, home); err != nil {
-		if _, lost := os.Stat(home); lost != nil {
-			return "", err
-		}
-	}
-	return home, nil
-})
-
-type installError struct {
-	error
-	out string
-}
-
-func (e *installError) Error() string { return "npm ci: " + e.error.Error() + ": " + e.out }
-
-func (e *installError) Unwrap() error { return e.error }

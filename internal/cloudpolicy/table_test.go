@@ -270,6 +270,41 @@ func TestBareForm(t *testing.T) {
 	}
 }
 
+// TestExplicitDenies looks for what formats.md wants said in so many words,
+// also where other statements say as much.
+func TestExplicitDenies(t *testing.T) {
+	n := testNames
+	service := []string{n.objects("bots/*/inbound/*"), n.objects("bots/*/credentials/*")}
+	said := func(d Document, ok func(Statement) bool) bool {
+		return slices.ContainsFunc(d.Statements, func(s Statement) bool { return s.Effect == Deny && s.about("s3:*") && ok(s) })
+	}
+	if !said(BrokerPermissions(n), func(s Statement) bool { return slices.Equal(s.Resource, service) && s.Condition == nil }) {
+		t.Error("the broker's own policy does not deny it service mail and credentials")
+	}
+	is := func(s Statement, role string) bool {
+		values, ok := s.bound("aws:PrincipalArn")
+		return ok && slices.Equal(values, []string{n.RoleARN(role)})
+	}
+	bucket := BucketPolicy(n, Variables())
+	if !said(bucket, func(s Statement) bool {
+		return slices.Equal(s.Resource, service) && is(s, n.BrokerRole) && len(s.Condition) == 1
+	}) {
+		t.Error("the bucket does not deny the broker service mail and credentials")
+	}
+	if !said(bucket, func(s Statement) bool {
+		return is(s, n.DataRole) && len(s.Condition) == 2 && slices.ContainsFunc(s.Condition, func(c Condition) bool {
+			return c.Operator == "Null" && c.Key == principalTag && slices.Equal(c.Values, []string{"true"})
+		})
+	}) {
+		t.Error("the bucket does not deny sessions without a wallet")
+	}
+	for _, s := range DataPermissions(n, Variables()).Statements {
+		if !slices.ContainsFunc(s.Condition, func(c Condition) bool { return c.Operator == "Null" && c.Key == principalTag }) {
+			t.Errorf("%s has no Null condition", s.SID)
+		}
+	}
+}
+
 func TestNothingWithoutTLS(t *testing.T) {
 	identity, bucket := identityOf(testNames, Variables()), BucketPolicy(testNames, Variables())
 	for i, c := range cells(testNames) {
