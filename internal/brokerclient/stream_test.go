@@ -271,9 +271,13 @@ func TestTake(t *testing.T) {
 	f.set(func() { f.tell(brokerapi.EventGrant, other) })
 	eventually(t, "another grant", func() bool { return s.Grant(coder, router) != nil })
 	// What ends one grant does not end the next.
-	f.set(func() { f.tell(brokerapi.EventRevoked, brokerapi.Revoked{Agent: coder, Service: router, Grant: g.ID}) })
-	if err := s.Fresh(t.Context()); err != nil || s.Grant(coder, router) == nil {
-		t.Errorf("the wrong one ended: %v", err)
+	f.set(func() {
+		f.tell(brokerapi.EventRevoked, brokerapi.Revoked{Agent: coder, Service: router, Grant: g.ID})
+		f.tell(brokerapi.EventAgents, []brokerapi.Agent{{Label: coder, Wallet: child}})
+	})
+	eventually(t, "the event behind it", func() bool { return len(s.Agents()) == 1 })
+	if s.Grant(coder, router) == nil {
+		t.Error("the wrong one ended")
 	}
 }
 
