@@ -173,7 +173,7 @@ func (b *bench) auditedMint(cores int, clients []int) error {
 		var rates, cpus [2][]float64
 		for range b.rounds {
 			for i, s := range stands {
-				perSecond, each, err := s.load(n, int(1000*b.span.Seconds()))
+				perSecond, each, err := s.load(n, int(600*b.span.Seconds()))
 				if err != nil {
 					return err
 				}
