@@ -377,7 +377,8 @@ func TestRemoteCut(t *testing.T) {
 	}
 	select {
 	case got := <-answer:
-		if !strings.Contains(got, "cut") {
+		// In the middle of the answer, or before its beginning was passed on.
+		if !strings.Contains(got, "cut") && !strings.Contains(got, "the grant was revoked") {
 			t.Errorf("%s", got)
 		}
 	case <-time.After(10 * time.Second):
