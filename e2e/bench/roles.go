@@ -51,7 +51,9 @@ func play(role string, args []string) error {
 type buffers struct{ sync.Pool }
 
 func (b *buffers) Get() []byte  { return b.Pool.Get().([]byte) }
-func (b *buffers) Put(p []byte) { b.Pool.Put(p) } //nolint // the interface has slices
+
+//lint:ignore SA6002 the interface has slices
+func (b *buffers) Put(p []byte) { b.Pool.Put(p) }
 
 // body is a chat completion of about a kilobyte, cost included.
 var body = []byte(`{"id":"gen-1","object":"chat.completion","model":"some/model","choices":[{"index":0,"message":{"role":"assistant","content":"` +
