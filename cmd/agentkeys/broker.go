@@ -278,8 +278,8 @@ takes changes by itself, and several of them share one directory.`,
 			})
 		},
 	}
-	rotate.Flags().StringVar(&alg, "alg", string(token.ES256), "ES256, or RS256 for audiences that need it")
-	rotate.Flags().DurationVar(&lead, "lead", tokenKeyLead, "how long the key is published before it signs")
+	rotate.Flags().StringVar(&alg, "alg", string(token.ES256), "an `ALGORITHM`: ES256, or RS256 for audiences that need it")
+	rotate.Flags().DurationVar(&lead, "lead", tokenKeyLead, "publish the key for a `SPAN` before it signs")
 	_ = rotate.RegisterFlagCompletionFunc("alg", cobra.FixedCompletions([]string{"ES256", "RS256"}, cobra.ShellCompDirectiveNoFileComp))
 	prune := &cobra.Command{
 		Use: "prune", Short: "Remove keys that are published no more", Args: cobra.NoArgs,

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/cloud"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -20,23 +23,26 @@ const maxToken = 16 << 10
 func (a *app) cloudVerifyCmd() *cobra.Command {
 	var f cloudFlags
 	var tokens []string
-	var untagged, brokerProfile string
+	var untagged, brokerProfile, agent string
 	c := &cobra.Command{
 		Use: "verify", Short: "Prove in the cloud itself that wallets are kept apart", Args: cobra.NoArgs,
 		Long: `Try as two wallets, as the broker and as nobody what must be allowed and what
 must be denied, and print a table. It ends with 1 if the cloud does anything
 else, and if the policies in force differ from those planned. What it writes it
-removes. Each token file holds one web-identity token for sts.amazonaws.com, as
-the broker makes it for a wallet; without the other two, what they are for is
-said to be not tried.`,
-		Example: `  agentkeys cloud verify --token-file a.jwt --token-file b.jwt
+removes. On a machine that is logged in at the broker, --agent makes the tokens:
+the two wallets are your own and that agent's. Elsewhere each token file holds
+one web-identity token for sts.amazonaws.com, as the broker makes it for a
+wallet. Without the other two, what they are for is said to be not tried.`,
+		Example: `  agentkeys cloud verify --agent probe
+  agentkeys cloud verify --token-file a.jwt --token-file b.jwt
   agentkeys cloud verify --token-file a.jwt --token-file b.jwt --broker-profile broker`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			probe, err := probeOf(tokens, untagged)
+			probe, done, err := a.probe(ctx, agent, tokens, untagged)
 			if err != nil {
 				return explainCloud(err)
 			}
+			defer done()
 			if brokerProfile != "" {
 				conf, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithSharedConfigProfile(brokerProfile))
 				if err != nil {
@@ -48,9 +54,9 @@ said to be not tried.`,
 			if err != nil {
 				return err
 			}
-			tell, done := a.progress()
+			tell, shown := a.progress()
 			report, err := c.Verify(ctx, probe, tell)
-			done()
+			shown()
 			if err != nil {
 				return explainCloud(err)
 			}
@@ -64,16 +70,90 @@ said to be not tried.`,
 		},
 	}
 	f.add(c, true)
+	c.Flags().StringVar(&agent, "agent", "", "on a machine that is logged in, try as yourself and as the agent `LABEL`")
 	c.Flags().StringArrayVar(&tokens, "token-file", nil, "read a wallet's token from a `FILE` only you can read; give two")
 	c.Flags().StringVar(&untagged, "untagged-token-file", "", "read a token without the wallet's tag from a `FILE`")
 	c.Flags().StringVar(&brokerProfile, "broker-profile", "", "act as the broker with the AWS credentials of profile `NAME`")
+	c.MarkFlagsMutuallyExclusive("agent", "token-file")
 	return c
+}
+
+// probe finds the tokens of two wallets. done forgets the key that made them.
+func (a *app) probe(ctx context.Context, agent string, files []string, untagged string) (p cloud.Probe, done func(), err error) {
+	done = func() {}
+	if agent == "" {
+		p, err = probeOf(files, untagged)
+		return p, done, err
+	}
+	if p, done, err = a.probeOfLogin(ctx, agent); err == nil && untagged != "" {
+		err = readUntagged(&p, untagged)
+	}
+	return p, done, err
+}
+
+// probeOfLogin has the broker make the tokens.
+func (a *app) probeOfLogin(ctx context.Context, agent string) (p cloud.Probe, done func(), err error) {
+	done = func() {}
+	label, err := agentkeys.ParseAgent(agent)
+	if err != nil {
+		return p, done, err
+	}
+	paths, err := a.paths()
+	if err != nil {
+		return p, done, err
+	}
+	l, err := readProfile(paths)
+	if err != nil {
+		return p, done, err
+	}
+	if l == nil || !l.Agent.IsZero() {
+		return p, done, failWith(exitConflict, "conflict", errors.New("this machine is not logged in at a broker as a master"),
+			"run 'agentkeys login' first, or give two tokens with --token-file")
+	}
+	key, err := l.openDevice(ctx)
+	if err != nil {
+		return p, done, err
+	}
+	client, err := brokerOptions(l.Issuer, key, slog.New(slog.DiscardHandler)).Client()
+	if err != nil {
+		key.Clear()
+		return p, done, explainBroker(err)
+	}
+	done = func() {
+		client.Close()
+		key.Clear()
+	}
+	config, err := client.Config(ctx)
+	if err != nil {
+		return p, done, explainBroker(err)
+	}
+	if config.Cloud == nil {
+		return p, done, failWith(exitConflict, "conflict", errors.New("the broker has no cloud"), "set cloud in broker.yaml and start it again")
+	}
+	agents, err := client.Agents(ctx)
+	if err != nil {
+		return p, done, explainBroker(err)
+	}
+	i := slices.IndexFunc(agents, func(a brokerapi.Agent) bool { return a.Label == label })
+	if i < 0 {
+		return p, done, failWith(exitNotFound, "not-found", fmt.Errorf("there is no agent %s", label), "make one with 'agentkeys agent create "+label.String()+"'")
+	}
+	p.Wallets = [2]agentkeys.Wallet{l.Wallet, agents[i].Wallet}
+	p.Token = func(ctx context.Context, w agentkeys.Wallet) (string, error) {
+		about := w
+		if w == l.Wallet {
+			about = agentkeys.Wallet{} // the session's own
+		}
+		t, err := client.Mint(ctx, config.Cloud.Audience, about, 0)
+		return t.Token, err
+	}
+	return p, done, nil
 }
 
 // probeOf reads the tokens.
 func probeOf(files []string, untagged string) (p cloud.Probe, err error) {
 	if len(files) != 2 {
-		return p, failWith(exitUsage, "usage", fmt.Errorf("there are %d token files and not 2", len(files)), "give --token-file twice, with tokens of two wallets")
+		return p, failWith(exitUsage, "usage", fmt.Errorf("there are %d token files and not 2", len(files)), "give --agent LABEL on a machine that is logged in, or --token-file twice, with tokens of two wallets")
 	}
 	tokens := map[agentkeys.Wallet]secret.Value{}
 	for i, path := range files {
@@ -91,13 +171,15 @@ func probeOf(files []string, untagged string) (p cloud.Probe, err error) {
 	}
 	p.Token = func(_ context.Context, w agentkeys.Wallet) (string, error) { return string(tokens[w].Expose()), nil }
 	if untagged != "" {
-		v, err := secretFile(untagged, maxToken)
-		if err != nil {
-			return p, err
-		}
-		p.Untagged = func(context.Context) (string, error) { return string(v.Expose()), nil }
+		err = readUntagged(&p, untagged)
 	}
-	return p, nil
+	return p, err
+}
+
+func readUntagged(p *cloud.Probe, path string) error {
+	v, err := secretFile(path, maxToken)
+	p.Untagged = func(context.Context) (string, error) { return string(v.Expose()), nil }
+	return err
 }
 
 func (a *app) showReport(r cloud.Report) {

@@ -36,7 +36,8 @@ var commands = []command{
 
 	{"login", "account", (*app).loginCmd}, {"logout", "account", (*app).logoutCmd}, {"devices", "account", (*app).devicesCmd},
 
-	{"broker", "servers", (*app).brokerCmd}, {"signer", "servers", (*app).signerCmd}, {"daemon", "servers", (*app).daemonCmd},
+	{"broker", "servers", (*app).brokerCmd}, {"signer", "servers", (*app).signerCmd}, {"cloud", "servers", (*app).cloudCmd},
+	{"daemon", "servers", (*app).daemonCmd},
 
 	{"audit", "proof", (*app).auditCmd}, {"version", "", (*app).versionCmd},
 }
