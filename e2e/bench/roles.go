@@ -50,7 +50,7 @@ func play(role string, args []string) error {
 
 type buffers struct{ sync.Pool }
 
-func (b *buffers) Get() []byte  { return b.Pool.Get().([]byte) }
+func (b *buffers) Get() []byte { return b.Pool.Get().([]byte) }
 
 //lint:ignore SA6002 the interface has slices
 func (b *buffers) Put(p []byte) { b.Pool.Put(p) }
