@@ -227,7 +227,7 @@ func TestHostileAnswers(t *testing.T) {
 			fmt.Fprintf(w, `{"access_token":"%s","access_token":"x"}`, canary)
 		},
 		"teapot":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(418); fmt.Fprint(w, canary) },
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/"+canary, 307) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/"+canary, http.StatusTemporaryRedirect) },
 		"endless": func(w http.ResponseWriter, _ *http.Request) {
 			header(w, "application/json")
 			for range 9 {
