@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -26,6 +27,7 @@ import (
 	"github.com/litentry/agentkeys/internal/brokersrv"
 	"github.com/litentry/agentkeys/internal/conf"
 	"github.com/litentry/agentkeys/internal/durable"
+	"github.com/litentry/agentkeys/internal/kmssigner"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/token"
 	"github.com/litentry/agentkeys/internal/tokenkeys"
@@ -77,7 +79,7 @@ func (a *app) broker(ctx context.Context, file string, check bool) error {
 	log := slog.New(slog.NewJSONHandler(a.stderr, nil))
 	// Libraries without a logger of their own say what they were sent.
 	stdlog.SetOutput(io.Discard)
-	srv, err := brokersrv.Open(ctx, config, brokersrv.Options{Log: log, Now: time.Now, Version: version})
+	srv, err := brokersrv.Open(ctx, config, brokersrv.Options{Log: log, Now: time.Now, Version: version, KMSKey: kmsKey})
 	if err != nil {
 		return explainServer(err)
 	}
@@ -85,6 +87,14 @@ func (a *app) broker(ctx context.Context, file string, check bool) error {
 	err = srv.Serve(ctx)
 	log.Info("stopped")
 	return explainOrNil(err)
+}
+
+func kmsKey(ctx context.Context, region, endpoint, arn string) (crypto.Signer, error) {
+	client, err := kmssigner.NewClient(ctx, region, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	return kmssigner.OpenTokenKey(ctx, client, arn)
 }
 
 // configError is a configuration that cannot be used: a mistake of usage.
@@ -309,6 +319,9 @@ func (a *app) withKeys(file string, do func(dir string) error) error {
 	config, err := brokerconf.Load(file)
 	if err != nil {
 		return configError(err)
+	}
+	if config.Keys == "" {
+		return failWith(exitConflict, "conflict", errors.New("this broker's token keys are in a KMS"), "add a key to kms_keys in "+file+", and start the broker again")
 	}
 	return do(config.Keys)
 }

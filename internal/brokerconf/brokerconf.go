@@ -36,9 +36,10 @@ type Config struct {
 	// TLS, or a proxy that ends it.
 	TLS         *TLS         `yaml:"tls"`
 	BehindProxy *BehindProxy `yaml:"behind_proxy"`
-	// Keys is the directory of the token keys.
-	Keys  string `yaml:"keys"`
-	State State  `yaml:"state"`
+	// Keys is the directory of the token keys; or they are in a KMS.
+	Keys    string   `yaml:"keys"`
+	KMSKeys *KMSKeys `yaml:"kms_keys"`
+	State   State    `yaml:"state"`
 	// Audit is the directory of this replica's own log.
 	Audit  string  `yaml:"audit"`
 	Signer *Signer `yaml:"signer"`
@@ -63,6 +64,21 @@ type BehindProxy struct {
 	Trusted []string `yaml:"trusted"`
 
 	Prefixes []netip.Prefix `yaml:"-"`
+}
+
+// KMSKeys are token keys that never leave a cloud KMS: ES256 alone. A new one
+// is added with the time from which it signs, and the old one stays until no
+// token of it can be alive.
+type KMSKeys struct {
+	Region   string   `yaml:"region"`
+	Endpoint string   `yaml:"endpoint"` // empty: AWS's own
+	Keys     []KMSKey `yaml:"keys"`
+}
+
+// KMSKey is an ECC_NIST_P256 key.
+type KMSKey struct {
+	ARN       string    `yaml:"arn"`
+	SignsFrom time.Time `yaml:"signs_from"`
 }
 
 // State is where replicas keep what they share: one of the two.
@@ -246,7 +262,12 @@ func (c *Config) network(f *conf.File) {
 }
 
 func (c *Config) storage(f *conf.File) {
-	if f.Need("keys", c.Keys, "name the directory of the token keys; 'agentkeys broker init' makes one") {
+	switch {
+	case c.Keys != "" && c.KMSKeys != nil:
+		f.Fault("kms_keys", "", "both this and keys say what signs tokens", "keep kms_keys if the keys are in a KMS, keys if they are files")
+	case c.KMSKeys != nil:
+		c.kms(f)
+	case f.Need("keys", c.Keys, "name the directory of the token keys; 'agentkeys broker init' makes one"):
 		c.Keys = f.Path(c.Keys)
 	}
 	if f.Need("audit", c.Audit, "name the directory of this replica's log") {
@@ -263,6 +284,32 @@ func (c *Config) storage(f *conf.File) {
 		}
 	default:
 		f.Fault("state", "", "it does not say where the state is", "set state.sqlite or state.postgres.dsn_file")
+	}
+}
+
+func (c *Config) kms(f *conf.File) {
+	k := c.KMSKeys
+	if f.Need("kms_keys.region", k.Region, "as eu-central-1") && !matches(regionName, k.Region) {
+		f.Fault("kms_keys.region", k.Region, "it is not the name of a region", "write it as eu-central-1")
+	}
+	if k.Endpoint != "" {
+		f.Origin("kms_keys.endpoint", k.Endpoint)
+	}
+	if len(k.Keys) == 0 {
+		f.Fault("kms_keys.keys", "", "there is none", "name at least one ECC_NIST_P256 key")
+	}
+	seen := map[string]bool{}
+	for _, key := range k.Keys {
+		switch {
+		case !matches(keyARN, key.ARN) || seen[key.ARN]:
+			f.Fault("kms_keys.keys", key.ARN, "it is not the ARN of a key, or stands twice", "write it as arn:aws:kms:REGION:ACCOUNT:key/ID")
+		case key.SignsFrom.IsZero():
+			f.Fault("kms_keys.keys", key.ARN, "it does not say from when the key signs", "add signs_from, as 2026-01-02T15:04:05Z")
+		}
+		seen[key.ARN] = true
+	}
+	if c.NeedsRS256() {
+		f.Fault("kms_keys", "", "an audience wants RS256, and keys in a KMS sign ES256 alone", "keep the keys in files, or change the audience's alg")
 	}
 }
 
@@ -292,6 +339,7 @@ func (c *Config) signer(f *conf.File) {
 const (
 	bucketName = `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`
 	regionName = `^[a-z0-9-]{2,32}$`
+	keyARN     = `^arn:aws[a-z-]*:kms:[a-z0-9-]{2,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`
 	roleARN    = `^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}({wallet})?$`
 )
 

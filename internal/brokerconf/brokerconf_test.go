@@ -32,6 +32,8 @@ logins:
   passkey: {rp_id: example.com}
 `
 
+const inKMS = `kms_keys: {region: eu-central-1, keys: [{arn: "arn:aws:kms:eu-central-1:123456789012:key/a", signs_from: 2026-01-02T15:04:05Z}]}`
+
 // world writes broker.yaml beside what it names, with old replaced by new.
 func world(t *testing.T, change ...string) string {
 	t.Helper()
@@ -97,6 +99,12 @@ func TestFaults(t *testing.T) {
 		{"tls: {cert: cert.pem, key: key.pem}", "behind_proxy: {trusted: [0.0.0.0/0]}", "everybody cannot be trusted"},
 		{"tls: {cert: cert.pem, key: key.pem}", "behind_proxy: {trusted: [10.0.0.1/8]}", "not the network"},
 		{"keys: keys", "", "keys: it is missing"},
+		{"keys: keys", "keys: keys\n" + inKMS, "both this and keys"},
+		{"keys: keys", inKMS, "sign ES256 alone"},
+		{"keys: keys", strings.Replace(inKMS, "eu-central-1,", "EU,", 1), "kms_keys.region"},
+		{"keys: keys", strings.Replace(inKMS, "key/a", "alias/a", 1), "not the ARN of a key"},
+		{"keys: keys", strings.Replace(inKMS, ", signs_from: 2026-01-02T15:04:05Z", "", 1), "from when the key signs"},
+		{"keys: keys", "kms_keys: {region: eu-central-1}", "kms_keys.keys: there is none"},
 		{"audit: audit", "", "audit: it is missing"},
 		{"state: {sqlite: state.db}", "", "state: it does not say"},
 		{"state: {sqlite: state.db}", "state: {sqlite: state.db, postgres: {dsn_file: secret}}", "both this and state.postgres"},
@@ -141,6 +149,16 @@ func TestFaults(t *testing.T) {
 	_, err := brokerconf.Load(world(t, "  email:", "x_email:"))
 	if err == nil {
 		t.Error("an unknown setting is read")
+	}
+}
+
+func TestKMSKeys(t *testing.T) {
+	c, err := brokerconf.Load(world(t, "keys: keys", inKMS, "alg: RS256", "alg: ES256"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Keys != "" || len(c.KMSKeys.Keys) != 1 || c.KMSKeys.Keys[0].SignsFrom.Year() != 2026 {
+		t.Errorf("%+v", c.KMSKeys)
 	}
 }
 

@@ -6,6 +6,7 @@ package brokersrv
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -54,12 +55,51 @@ type Options struct {
 	Log     *slog.Logger
 	Now     func() time.Time
 	Version string
+	// KMSKey opens a token key that is in a KMS; nil: there are none.
+	KMSKey func(ctx context.Context, region, endpoint, arn string) (crypto.Signer, error)
+}
+
+// keyring is the token keys, which may change while it is used.
+type keyring interface {
+	Ring() *token.Ring
+	Err() error // why the keys are older than they should be
+	Watch(ctx context.Context, every time.Duration)
+}
+
+// fixed is a keyring that does not change.
+type fixed struct{ ring *token.Ring }
+
+func (f fixed) Ring() *token.Ring                          { return f.ring }
+func (f fixed) Err() error                                 { return nil }
+func (f fixed) Watch(ctx context.Context, _ time.Duration) { <-ctx.Done() }
+
+func openKeys(ctx context.Context, c *brokerconf.Config, o Options) (keyring, error) {
+	if c.KMSKeys == nil {
+		return tokenkeys.Hold(c.Keys, Longest)
+	}
+	if o.KMSKey == nil {
+		return nil, fmt.Errorf("%w: keys in a KMS cannot be opened here", token.ErrKeySet)
+	}
+	var keys []token.Key
+	for _, k := range c.KMSKeys.Keys {
+		s, err := o.KMSKey(ctx, c.KMSKeys.Region, c.KMSKeys.Endpoint, k.ARN)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", k.ARN, err)
+		}
+		key, err := token.KeyFrom(s, token.ES256, k.SignsFrom)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", k.ARN, err)
+		}
+		keys = append(keys, key)
+	}
+	ring, err := token.NewRing(keys, Longest)
+	return fixed{ring}, err
 }
 
 // Server is a broker that has its parts and listens.
 type Server struct {
 	broker  *broker.Broker
-	keys    *tokenkeys.Holder
+	keys    keyring
 	servers []*webserve.Server
 	addr    net.Addr
 	handler http.Handler
@@ -76,7 +116,7 @@ func Open(ctx context.Context, c *brokerconf.Config, o Options) (_ *Server, err 
 			_ = s.close()
 		}
 	}()
-	if s.keys, err = tokenkeys.Hold(c.Keys, Longest); err != nil {
+	if s.keys, err = openKeys(ctx, c, o); err != nil {
 		return nil, fmt.Errorf("token keys: %w", err)
 	}
 	if err := hasAlgs(s.keys.Ring(), c, o.Now()); err != nil {
@@ -144,7 +184,7 @@ func hasAlgs(r *token.Ring, c *brokerconf.Config, now time.Time) error {
 	}
 	for _, alg := range need {
 		if _, ok := r.Signing(alg, now); !ok {
-			return fmt.Errorf("%w: there is no %s key in %s: make one with 'agentkeys broker keys rotate --alg %s'", token.ErrKeySet, alg, c.Keys, alg)
+			return fmt.Errorf("%w: there is no %s key that signs yet: make one with 'agentkeys broker keys rotate --alg %s', or mend kms_keys", token.ErrKeySet, alg, alg)
 		}
 	}
 	return nil
