@@ -17,7 +17,6 @@ import (
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
-	"github.com/litentry/agentkeys/internal/vault"
 )
 
 // host opens a host of f's: an agent's own, or the master's if agent is "".
