@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/e2e/cloud/rig"
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/testsrv"
 	"github.com/litentry/agentkeys/internal/testsrv/versity/cloudtest"
@@ -30,10 +31,9 @@ func openRouter(t *testing.T) *testsrv.Server {
 	return srv
 }
 
-func (h *home) uses(srv *testsrv.Server) {
-	h.w.t.Helper()
-	ca := h.w.write("openrouter.pem", srv.CAPEM())
-	h.ok("services", "set", "openrouter", "--base-url", strings.TrimSuffix(srv.BaseURL(), "/"), "--ca", ca, "--allow-address", srv.Addr(), "--force")
+func uses(w *rig.World, h *rig.Home, srv *testsrv.Server) {
+	ca := w.Write("openrouter.pem", srv.CAPEM())
+	h.OK("services", "set", "openrouter", "--base-url", strings.TrimSuffix(srv.BaseURL(), "/"), "--ca", ca, "--allow-address", srv.Addr(), "--force")
 }
 
 // agentLoop asks the service for a completion again and again, and writes down
@@ -46,31 +46,32 @@ done >>"$1" 2>/dev/null`
 
 // agent is a program of an agent's that goes on asking.
 type agent struct {
-	h        *home
+	t        *testing.T
+	w        *rig.World
 	statuses string
 }
 
-func (h *home) agent(label string) *agent {
-	h.w.t.Helper()
+func startAgent(t *testing.T, w *rig.World, h *rig.Home, label string) *agent {
+	t.Helper()
 	var st struct {
 		Address string `json:"address"`
 	}
-	h.json(&st, "status")
-	a := &agent{h, filepath.Join(h.path, "statuses")}
-	h.w.start("agent "+label, h, "run", "--as", label, "--", "bash", "-c", agentLoop, "http://"+st.Address+"/openrouter/chat/completions", a.statuses)
+	h.JSON(&st, "status")
+	a := &agent{t, w, filepath.Join(h.Path, "statuses")}
+	w.Start("agent "+label, h, "run", "--as", label, "--", "bash", "-c", agentLoop, "http://"+st.Address+"/openrouter/chat/completions", a.statuses)
 	return a
 }
 
 // next waits for answers that began after this call, and returns the last.
 func (a *agent) next() string {
-	a.h.w.t.Helper()
+	a.t.Helper()
 	lines := func() []string {
 		data, _ := os.ReadFile(a.statuses)
 		return strings.Fields(string(data))
 	}
 	var now []string
 	before := len(lines())
-	a.h.w.await("an answer to the agent", func() bool { now = lines(); return len(now) >= before+2 })
+	a.w.Await("an answer to the agent", func() bool { now = lines(); return len(now) >= before+2 })
 	return now[len(now)-1]
 }
 
@@ -79,19 +80,20 @@ func (a *agent) next() string {
 // it to an agent in a sandbox of its own, and takes it back; meanwhile a
 // replica of the broker is killed. The key is nowhere in between.
 func TestStory(t *testing.T) {
-	w := newWorld(t)
+	w := rig.Start(t, program)
+	w.Install()
 	srv := openRouter(t)
 
-	ada := w.home("ada")
-	master := ada.login("ada@example.com")
-	w.role(master)
-	ada.ok("up")
-	ada.uses(srv)
-	if out := ada.w.must(w.runWith(ada, strings.NewReader(canary+"\n"), "store", "openrouter", "--stdin")); !strings.Contains(out, "good") {
+	ada := w.Home("ada")
+	master := ada.Login("ada@example.com")
+	w.Role(master)
+	ada.OK("up")
+	uses(w, ada, srv)
+	if out := w.Must(w.RunWith(ada, strings.NewReader(canary+"\n"), "store", "openrouter", "--stdin")); !strings.Contains(out, "good") {
 		t.Errorf("store: %s", out)
 	}
 	object := "bots/" + master.String() + "/credentials/openrouter.enc"
-	if !w.stored(object) {
+	if !stored(t, w, object) {
 		t.Fatalf("there is no %s in the store", object)
 	}
 
@@ -99,23 +101,23 @@ func TestStory(t *testing.T) {
 		Wallet    agentkeys.Wallet    `json:"wallet"`
 		Enrolment brokerapi.Enrolment `json:"enrolment"`
 	}
-	ada.json(&made, "agent", "create", "ci", "--enrol-code")
+	ada.JSON(&made, "agent", "create", "ci", "--enrol-code")
 	if made.Wallet == master || made.Wallet.IsZero() || made.Enrolment.Code == "" {
 		t.Fatalf("agent: %+v", made)
 	}
-	w.role(made.Wallet)
-	ada.ok("grant", "ci", "openrouter", "--path", "POST /chat/completions", "--budget", "100req/day")
-	if object := "bots/" + made.Wallet.String() + "/credentials/openrouter.enc"; !w.stored(object) {
+	w.Role(made.Wallet)
+	ada.OK("grant", "ci", "openrouter", "--path", "POST /chat/completions", "--budget", "100req/day")
+	if object := "bots/" + made.Wallet.String() + "/credentials/openrouter.enc"; !stored(t, w, object) {
 		t.Fatalf("there is no %s in the store", object)
 	}
 
 	// The sandbox is another machine: it has the code, once, and nothing else.
-	box := w.home("sandbox")
-	code := w.write("code", []byte(made.Enrolment.Code+"\n"))
-	w.start("sandbox", box, "daemon", "--broker", origin, "--enrol-file", code, "--device-key", "file:"+filepath.Join(box.path, "device.key"))
-	w.await("the sandbox", func() bool { _, err := w.run(box, "status"); return err == nil })
-	box.uses(srv)
-	agent := box.agent("ci")
+	box := w.Home("sandbox")
+	code := w.Write("code", []byte(made.Enrolment.Code+"\n"))
+	w.Start("sandbox", box, "daemon", "--broker", rig.Origin, "--enrol-file", code, "--device-key", "file:"+filepath.Join(box.Path, "device.key"))
+	w.Await("the sandbox", func() bool { _, err := w.Run(box, "status"); return err == nil })
+	uses(w, box, srv)
+	agent := startAgent(t, w, box, "ci")
 	if status := agent.next(); status != "200" {
 		t.Fatalf("a request of the agent: %s", status)
 	}
@@ -123,71 +125,71 @@ func TestStory(t *testing.T) {
 		t.Error("the service saw nothing")
 	}
 	for _, args := range [][]string{{"agent", "create", "other"}, {"grant", "ci", "openai"}, {"store", "openai"}, {"agent", "enrol", "ci"}} {
-		if out := box.refused(args...); strings.Contains(out, "panic") {
+		if out := box.Refused(args...); strings.Contains(out, "panic") {
 			t.Errorf("%q: %s", args, out)
 		}
 	}
-	if out := w.home("thief").refused("daemon", "--broker", origin, "--enrol-file", code, "--device-key", "memory"); !strings.Contains(out, "agentkeys:") {
+	if out := w.Home("thief").Refused("daemon", "--broker", rig.Origin, "--enrol-file", code, "--device-key", "memory"); !strings.Contains(out, "agentkeys:") {
 		t.Errorf("a code that is used: %s", out)
 	}
 
 	// A replica dies; nobody notices but its operator.
-	w.replicas[addressA].stop(syscall.SIGKILL)
-	w.await("the agent, with one replica", func() bool { return agent.next() == "200" })
+	w.Replicas[rig.AddressA].Stop(syscall.SIGKILL)
+	w.Await("the agent, with one replica", func() bool { return agent.next() == "200" })
 
 	// The revocation reaches the sandbox by itself.
-	ada.ok("revoke", "ci", "openrouter")
-	w.await("the revocation", func() bool { return agent.next() == "403" })
-	if object := "bots/" + made.Wallet.String() + "/credentials/openrouter.enc"; w.stored(object) {
+	ada.OK("revoke", "ci", "openrouter")
+	w.Await("the revocation", func() bool { return agent.next() == "403" })
+	if object := "bots/" + made.Wallet.String() + "/credentials/openrouter.enc"; stored(t, w, object) {
 		t.Errorf("%s is still in the store", object)
 	}
-	ada.ok("agent", "rm", "ci")
-	w.await("the end of an agent that is no more", func() bool { return agent.next() != "200" })
-	ada.ok("logout")
-	ada.refused("store", "openrouter")
+	ada.OK("agent", "rm", "ci")
+	w.Await("the end of an agent that is no more", func() bool { return agent.next() != "200" })
+	ada.OK("logout")
+	ada.Refused("store", "openrouter")
 
-	w.search()
+	search(t, w)
 }
 
 // stored reports whether the store has an object.
-func (w *world) stored(object string) bool {
-	w.t.Helper()
-	list, err := w.cloud.S3(w.cloud.Root()).ListObjectsV2(w.t.Context(), &s3.ListObjectsV2Input{
+func stored(t *testing.T, w *rig.World, object string) bool {
+	t.Helper()
+	list, err := w.Cloud.S3(w.Cloud.Root()).ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{
 		Bucket: aws.String(cloudtest.Bucket), Prefix: aws.String(object),
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return len(list.Contents) == 1
 }
 
 // search looks for the key in every file of the installation and everything
 // that its processes printed.
-func (w *world) search() {
-	w.t.Helper()
-	err := filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
+func search(t *testing.T, w *rig.World) {
+	t.Helper()
+	err := filepath.WalkDir(w.Dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		data, err := os.ReadFile(path)
 		if err == nil && strings.Contains(string(data), canary[9:]) {
-			w.t.Errorf("the key is in %s", path)
+			t.Errorf("the key is in %s", path)
 		}
 		return err
 	})
 	if err != nil {
-		w.t.Error(err)
+		t.Error(err)
 	}
-	for name, p := range w.replicas {
-		if strings.Contains(p.log.String(), canary[9:]) {
-			w.t.Errorf("the key is in the log of %s", name)
+	for name, p := range w.Replicas {
+		if strings.Contains(p.Log(), canary[9:]) {
+			t.Errorf("the key is in the log of %s", name)
 		}
 		var line struct {
 			Msg string `json:"msg"`
 		}
-		for l := range strings.Lines(p.log.String()) {
+		for l := range strings.Lines(p.Log()) {
 			if json.Unmarshal([]byte(l), &line) != nil {
-				w.t.Errorf("%s logs what is no JSON: %s", name, l)
+				t.Errorf("%s logs what is no JSON: %s", name, l)
 			}
 		}
 	}
