@@ -65,7 +65,7 @@ func (h *handoff) close() {
 	}
 }
 
-var codeForm = regexp.MustCompile(`^[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}$`)
+var codeForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9A-Za-z]{4}-?[0-9A-Za-z]{4}$`) })
 
 // ServeHTTP takes GET /login?login=…&code=…, once.
 func (h *handoff) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -93,7 +93,7 @@ func (h *handoff) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header.Set("Allow", "GET")
 		page(w, http.StatusMethodNotAllowed, "There is nothing here.")
 		return
-	case err != nil || len(q) != 2 || len(q["login"]) != 1 || len(q["code"]) != 1 || !codeForm.MatchString(q.Get("code")):
+	case err != nil || len(q) != 2 || len(q["login"]) != 1 || len(q["code"]) != 1 || !codeForm().MatchString(q.Get("code")):
 		page(w, http.StatusBadRequest, "This is not the end of a login.")
 		return
 	}

@@ -101,8 +101,8 @@ type Sessions struct {
 }
 
 var (
-	roleShape = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[\w+=,.@/{}-]+$`)
-	nameShape = regexp.MustCompile(`^[\w=,.@-]{1,21}$`)
+	roleShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[\w+=,.@/{}-]+$`) })
+	nameShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\w=,.@-]{1,21}$`) })
 )
 
 // New checks c and contacts nobody. Errors wrap ErrConfig.
@@ -118,9 +118,9 @@ func New(c Config, token Source) (*Sessions, error) {
 		return nil, fmt.Errorf("%w: no source of tokens", ErrConfig)
 	case c.Region == "":
 		return nil, fmt.Errorf("%w: region is empty: name the bucket's, such as eu-central-1", ErrConfig)
-	case !roleShape.MatchString(c.RoleARN) || strings.ContainsAny(strings.ReplaceAll(c.RoleARN, "{wallet}", ""), "{}"):
+	case !roleShape().MatchString(c.RoleARN) || strings.ContainsAny(strings.ReplaceAll(c.RoleARN, "{wallet}", ""), "{}"):
 		return nil, fmt.Errorf("%w: role %q is no ARN of a role, arn:aws:iam::<account>:role/<name>", ErrConfig, c.RoleARN)
-	case !nameShape.MatchString(c.SessionName):
+	case !nameShape().MatchString(c.SessionName):
 		return nil, fmt.Errorf("%w: session name %q is not 1 to 21 of letters, digits and _=,.@-", ErrConfig, c.SessionName)
 	case c.Duration < MinDuration || c.Duration > MaxDuration || c.Duration%time.Second != 0:
 		return nil, fmt.Errorf("%w: duration %s is not whole seconds from %s to %s", ErrConfig, c.Duration, MinDuration, MaxDuration)

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/cloudpolicy"
@@ -67,14 +68,16 @@ type file struct {
 }
 
 var (
-	accountForm    = regexp.MustCompile(`^[0-9]{12}$`)
-	regionForm     = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
-	bucketForm     = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`)
-	roleForm       = regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]{1,64}$`)
-	principalForm  = regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):iam::([0-9]{12}):(role|user)/([A-Za-z0-9+=,.@_/-]+)$`)
-	nameForm       = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-	identityForm   = regexp.MustCompile(`^([A-Za-z0-9._%+-]+@)?[a-z0-9-]+(\.[a-z0-9-]+)+$`)
-	thumbprintForm = regexp.MustCompile(`^[0-9a-f]{40}$`)
+	accountForm   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{12}$`) })
+	regionForm    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`) })
+	bucketForm    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$`) })
+	roleForm      = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]{1,64}$`) })
+	principalForm = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):iam::([0-9]{12}):(role|user)/([A-Za-z0-9+=,.@_/-]+)$`)
+	})
+	nameForm       = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`) })
+	identityForm   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([A-Za-z0-9._%+-]+@)?[a-z0-9-]+(\.[a-z0-9-]+)+$`) })
+	thumbprintForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{40}$`) })
 )
 
 // brokerServices are those a broker may run on and take its role through.
@@ -132,11 +135,11 @@ func partition(region string) string {
 }
 
 func (in *file) check(f *conf.File) {
-	form := func(setting, value string, re *regexp.Regexp, cause, cure string) bool {
+	form := func(setting, value string, re func() *regexp.Regexp, cause, cure string) bool {
 		if !f.Need(setting, value, cure) {
 			return false
 		}
-		if !re.MatchString(value) {
+		if !re().MatchString(value) {
 			f.Fault(setting, value, cause, cure)
 			return false
 		}
@@ -162,7 +165,7 @@ func (in *file) check(f *conf.File) {
 	form("ses.account", in.SES.Account, accountForm, "it is not an account id", "write twelve digits in quotes")
 	form("ses.rule_set", in.SES.RuleSet, nameForm, "it is not a rule set's name", "write the name of the receipt rule set; a wildcard would let every rule in")
 	form("ses.rule", in.SES.Rule, nameForm, "it is not a rule's name", "write the name of the receipt rule; a wildcard would let every rule in")
-	if in.SES.Identity != "" && !identityForm.MatchString(in.SES.Identity) {
+	if in.SES.Identity != "" && !identityForm().MatchString(in.SES.Identity) {
 		f.Fault("ses.identity", in.SES.Identity, "it is neither a domain nor an address", "write the verified identity that sign-in mail is sent from, or leave it out")
 	}
 	if in.MailPrefix != "inbound/" {
@@ -176,7 +179,7 @@ func (in *file) check(f *conf.File) {
 			f.Fault(d.setting, "", "it is not between 1 and 3650 days", "write a number of days, as 30")
 		}
 	}
-	if in.Thumbprint != "" && !thumbprintForm.MatchString(in.Thumbprint) {
+	if in.Thumbprint != "" && !thumbprintForm().MatchString(in.Thumbprint) {
 		f.Fault("thumbprint", in.Thumbprint, "it is not the SHA-1 of a certificate", "write 40 lowercase hexadecimal digits, or leave it out: AWS finds it out")
 	}
 	in.checkCompatible(f)
@@ -188,7 +191,7 @@ func (in *file) checkPrincipal(f *conf.File) {
 	if !f.Need("broker.principal", p, cure) || slices.Contains(brokerServices, p) {
 		return
 	}
-	m := principalForm.FindStringSubmatch(p)
+	m := principalForm().FindStringSubmatch(p)
 	switch {
 	case strings.HasSuffix(p, ":root"):
 		f.Fault("broker.principal", p, "it lets in every user and role of the account whose own policy says so", cure)

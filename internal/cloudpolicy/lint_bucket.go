@@ -4,11 +4,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 var (
-	deadID    = regexp.MustCompile(`^A(RO|ID|IP|CC)A[A-Z0-9]{8,}$`)
-	accountID = regexp.MustCompile(`^[0-9]{12}$`)
+	deadID    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^A(RO|ID|IP|CC)A[A-Z0-9]{8,}$`) })
+	accountID = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]{12}$`) })
 )
 
 // bucketMistakes are about who a resource's policy lets in, and whom it
@@ -34,7 +35,7 @@ func bucketMistakes() []Mistake {
 		{"account-principal", Error, "a whole account is let in: every user and role there whose own policy says so, today or later",
 			"name the role", principals(Allow, func(p string) bool {
 				parts, ok := splitARN(p)
-				return accountID.MatchString(p) || ok && parts[4] == "root"
+				return accountID().MatchString(p) || ok && parts[4] == "root"
 			})},
 		{"foreign-principal", Error, "this principal is of another account than yours",
 			"remove it, unless you know why it is there", func(l *linted) {
@@ -46,7 +47,7 @@ func bucketMistakes() []Mistake {
 				}
 			}},
 		{"dead-principal", Warning, "this is the id of a role or user that was deleted; AWS put it in the place of the name",
-			"remove it, or write the new role's ARN", principals("", deadID.MatchString)},
+			"remove it, or write the new role's ARN", principals("", deadID().MatchString)},
 		{"deny-names-role", Warning, "a role named as Principal becomes a dead id when it is deleted, and this Deny does not come back with a new role of that name",
 			`use Principal "*" with "ArnEquals": {"aws:PrincipalArn": …}`, principals(Deny, func(p string) bool {
 				parts, ok := splitARN(p)

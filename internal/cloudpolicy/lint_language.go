@@ -59,7 +59,7 @@ func languageMistakes() []Mistake {
 		{"literal-wildcard", Error, "StringEquals and its kin know no wildcards: the value is compared with its * or ? in it, and never matches",
 			"use StringLike, or write the whole value", conditioned("", func(l *linted, i int, _ Statement, c Condition, op operator) {
 				for j, v := range c.Values {
-					if strings.HasPrefix(op.base, "StringEquals") && strings.ContainsAny(variable.ReplaceAllString(v, ""), "*?") {
+					if strings.HasPrefix(op.base, "StringEquals") && strings.ContainsAny(variable().ReplaceAllString(v, ""), "*?") {
 						l.found(i, append([]string{"Condition", c.Operator}, nth(c.Key, c.Values, j)...)...)
 					}
 				}
@@ -79,7 +79,7 @@ func languageMistakes() []Mistake {
 		{"other-tag", Error, "the prefix hangs on a tag that the broker does not issue, and that somebody else may set",
 			"use ${" + principalTag + "}", statements("", func(l *linted, i int, s Statement) {
 				s.keys(func(k string, at []string) {
-					for _, v := range variable.FindAllString(k, -1) {
+					for _, v := range variable().FindAllString(k, -1) {
 						name, _, _ := strings.Cut(strings.Trim(v, "${}"), ",")
 						rest, isTag := cutFold(name, "aws:PrincipalTag/")
 						if isTag && !strings.EqualFold(rest, Tag) {
@@ -94,12 +94,12 @@ func languageMistakes() []Mistake {
 					name string
 					of   []string
 				}{{"Action", s.Action}, {"NotAction", s.NotAction}} {
-					if slices.ContainsFunc(list.of, variable.MatchString) {
+					if slices.ContainsFunc(list.of, variable().MatchString) {
 						l.found(i, list.name)
 					}
 				}
 				for _, p := range []*Principals{s.Principal, s.NotPrincipal} {
-					if p != nil && slices.ContainsFunc(slices.Concat(p.AWS, p.Federated, p.Service), variable.MatchString) {
+					if p != nil && slices.ContainsFunc(slices.Concat(p.AWS, p.Federated, p.Service), variable().MatchString) {
 						l.found(i, "Principal")
 					}
 				}
@@ -148,7 +148,7 @@ func languageMistakes() []Mistake {
 func variables(wrong func(name, rest string) bool) func(*linted) {
 	return statements("", func(l *linted, i int, s Statement) {
 		s.values(func(v string, at []string) {
-			for _, found := range variable.FindAllString(v, -1) {
+			for _, found := range variable().FindAllString(v, -1) {
 				name, rest, _ := strings.Cut(found[2:len(found)-1], ",")
 				if wrong(strings.TrimSpace(name), strings.TrimSpace(rest)) {
 					l.found(i, at...)

@@ -4,12 +4,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 var (
-	everyWallet = regexp.MustCompile(`^bots/[^/$]*[*?][^/$]*(/|$)`)
-	ownInbound  = regexp.MustCompile(`^bots/(\$\{[^}]*\}|0x[0-9a-f]{40})/inbound/`)
-	aWallets    = regexp.MustCompile(`^bots/(\$\{[^}]*\}|0x[0-9a-f]{40})/`)
+	everyWallet = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^bots/[^/$]*[*?][^/$]*(/|$)`) })
+	ownInbound  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^bots/(\$\{[^}]*\}|0x[0-9a-f]{40})/inbound/`) })
+	aWallets    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^bots/(\$\{[^}]*\}|0x[0-9a-f]{40})/`) })
 )
 
 // adminActions change who may do what, or undo what keeps data.
@@ -64,7 +65,7 @@ func reachMistakes() []Mistake {
 			"put ${" + principalTag + "} in its place", statements(Allow, func(l *linted, i int, s Statement) {
 				onlyPut := !slices.ContainsFunc(s.Action, func(a string) bool { return !strings.EqualFold(a, "s3:PutObject") }) && s.Action != nil
 				s.keys(func(k string, at []string) {
-					if everyWallet.MatchString(k) && k != "bots/*" && !(onlyPut && like("bots/*/inbound/*", k)) {
+					if everyWallet().MatchString(k) && k != "bots/*" && !(onlyPut && like("bots/*/inbound/*", k)) {
 						l.found(i, at...)
 					}
 				})
@@ -73,7 +74,7 @@ func reachMistakes() []Mistake {
 			"drop the statement: a wallet reads bots/${" + principalTag + "}/inbound/*", func(l *linted) {
 				hasOwn := false
 				for _, s := range l.Statements {
-					s.keys(func(k string, _ []string) { hasOwn = hasOwn || s.Effect == Allow && aWallets.MatchString(k) })
+					s.keys(func(k string, _ []string) { hasOwn = hasOwn || s.Effect == Allow && aWallets().MatchString(k) })
 				}
 				if !hasOwn || l.Kind != Identity {
 					return
@@ -92,7 +93,7 @@ func reachMistakes() []Mistake {
 					return
 				}
 				s.keys(func(k string, at []string) {
-					if ownInbound.MatchString(k) && at[0] != "Condition" && l.Kind == Identity {
+					if ownInbound().MatchString(k) && at[0] != "Condition" && l.Kind == Identity {
 						l.found(i, at...)
 					}
 				})

@@ -4,9 +4,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
-var exactSubject = regexp.MustCompile(`^` + SubjectPrefix + `0x[0-9a-f]{40}$`)
+var exactSubject = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^` + SubjectPrefix + `0x[0-9a-f]{40}$`) })
 
 // webIdentity calls do for each statement that lets web identities in.
 func webIdentity(do func(l *linted, i int, s Statement)) func(*linted) {
@@ -33,7 +34,7 @@ func (s Statement) claim(name string) (values []string, at []string, ok bool) {
 // then tags decide nothing.
 func (s Statement) isOneWallet() bool {
 	values, _, ok := s.claim("sub")
-	return ok && !slices.ContainsFunc(values, func(v string) bool { return !exactSubject.MatchString(v) })
+	return ok && !slices.ContainsFunc(values, func(v string) bool { return !exactSubject().MatchString(v) })
 }
 
 func trustMistakes() []Mistake {
@@ -59,7 +60,7 @@ func trustMistakes() []Mistake {
 		{"trust-loose-subject", Error, "the pattern admits subjects that are no wallets",
 			"write " + SubjectPrefix + anyWallet, webIdentity(func(l *linted, i int, s Statement) {
 				if values, at, ok := s.claim("sub"); ok && slices.ContainsFunc(values, func(v string) bool {
-					return v != SubjectPrefix+anyWallet && !exactSubject.MatchString(v)
+					return v != SubjectPrefix+anyWallet && !exactSubject().MatchString(v)
 				}) {
 					l.found(i, at...)
 				}

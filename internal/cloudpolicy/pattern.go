@@ -3,6 +3,7 @@ package cloudpolicy
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // piece is a literal, or one of the wildcards.
@@ -28,7 +29,7 @@ func (c context) get(key string) ([]string, bool) {
 	return v, ok
 }
 
-var variable = regexp.MustCompile(`\$\{[^}]*\}`)
+var variable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\$\{[^}]*\}`) })
 
 // expand substitutes the variables of s. It reports false if one cannot be:
 // its key is missing and there is no default, or it has several values. What a
@@ -51,7 +52,7 @@ func (c context) expand(s string, wildcards, variables bool) ([]piece, bool) {
 		}
 	}
 	for s != "" {
-		at := variable.FindStringIndex(s)
+		at := variable().FindStringIndex(s)
 		if !variables || at == nil {
 			chars(s)
 			break
@@ -180,7 +181,7 @@ func (c context) arnMatches(pattern, s string, variables bool) (match, resolved 
 
 // A variable's name has a colon, which divides nothing.
 func hideVariables(s string) string {
-	return variable.ReplaceAllStringFunc(s, func(v string) string { return strings.ReplaceAll(v, ":", "\x00") })
+	return variable().ReplaceAllStringFunc(s, func(v string) string { return strings.ReplaceAll(v, ":", "\x00") })
 }
 
 func showVariables(s string) string { return strings.ReplaceAll(s, "\x00", ":") }

@@ -20,6 +20,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -82,7 +83,7 @@ type Bucket struct {
 }
 
 // From the documentation of S3's bucket names, for buckets of today.
-var bucketShape = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+var bucketShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`) })
 
 // Open checks c and contacts nobody. creds is asked at every call; it is
 // awssts.Sessions.Credentials. Errors wrap ErrConfig.
@@ -92,7 +93,7 @@ func Open(c Config, creds func(agentkeys.Wallet) aws.CredentialsProvider) (*Buck
 		return nil, fmt.Errorf("%w: no credentials", ErrConfig)
 	case c.Region == "":
 		return nil, fmt.Errorf("%w: region is empty: name the bucket's, such as eu-central-1", ErrConfig)
-	case !bucketShape.MatchString(c.Bucket) || strings.Contains(c.Bucket, ".."):
+	case !bucketShape().MatchString(c.Bucket) || strings.Contains(c.Bucket, ".."):
 		return nil, fmt.Errorf("%w: %q is no bucket name, which has 3 to 63 of a-z, 0-9, dots and hyphens", ErrConfig, c.Bucket)
 	case strings.HasSuffix(c.Bucket, "--x-s3"):
 		return nil, fmt.Errorf("%w: %q is a directory bucket, which lists in no order: use a general purpose one", ErrConfig, c.Bucket)
