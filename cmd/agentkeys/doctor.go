@@ -82,6 +82,7 @@ func (a *app) examine(ctx context.Context, p local.Paths) []finding {
 		add("passphrase", "ok", "", "kept by you; 'agentkeys up' asks for it")
 	}
 	a.examineProcess(ctx, p, add)
+	a.examineBroker(ctx, p, add)
 	a.examineLog(p, add)
 	var fs unix.Statfs_t
 	if unix.Statfs(existing(p.Data), &fs) == nil {
@@ -98,7 +99,7 @@ func (a *app) examine(ctx context.Context, p local.Paths) []finding {
 type addFinding func(check, state, fix, format string, args ...any)
 
 func (a *app) examineFiles(p local.Paths, add addFinding) {
-	if !exists(p.Roots()) {
+	if !exists(p.Roots()) && p.Device == "" {
 		add("state", "note", "agentkeys up", "nothing is set up yet")
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/brokerclient"
+	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/device"
 	"github.com/litentry/agentkeys/internal/durable"
@@ -184,4 +185,27 @@ func explainBroker(err error) error {
 		return &problem{err: fmt.Errorf("the broker refuses: %w", err), fix: p.Fix, code: p.Code, exit: exitRefused}
 	}
 	return explain(err)
+}
+
+// examineBroker is what 'agentkeys doctor' says of a login.
+func (a *app) examineBroker(ctx context.Context, p local.Paths, add addFinding) {
+	l, err := readProfile(p)
+	if err != nil || l == nil {
+		return // without a login; one that is damaged was told of before
+	}
+	st, err := control.NewClient(p.Control()).Status(ctx)
+	switch {
+	case err != nil:
+		add("broker", "note", "agentkeys up", "logged in at %s; nothing runs that could ask it", l.Issuer)
+	case st.Broker == nil:
+		add("broker", "bad", "run 'agentkeys down', then 'agentkeys up'", "logged in at %s, but what runs serves the keys of this machine", l.Issuer)
+	case st.Broker.Stream.State == local.StreamEnded:
+		add("broker", "bad", "run 'agentkeys logout' and log in anew", "%s does not know this machine any more", l.Issuer)
+	case st.Broker.Stream.State != local.StreamLive:
+		add("broker", "bad", "check the network", "%s is not heard: %s", l.Issuer, st.Broker.Stream.Error)
+	case st.StoreError != "":
+		add("broker", "bad", "check the network, or ask the broker's operator to run 'agentkeys cloud verify'", "%s is heard, and its store is not: %s", l.Issuer, st.StoreError)
+	default:
+		add("broker", "ok", "", "%s is heard, and its store answers", l.Issuer)
+	}
 }
