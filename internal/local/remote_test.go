@@ -14,6 +14,7 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
@@ -436,5 +437,63 @@ func TestOwnPlaces(t *testing.T) {
 	w.open()
 	if w.revealed("openrouter") != routerKey(1) || len(w.Grants()) != 1 {
 		t.Error("the laptop's own is changed")
+	}
+}
+
+// TestLeftCopy: a revocation that ended between the broker and the store is
+// repeated, by any of the master's machines.
+func TestLeftCopy(t *testing.T) {
+	f, master, agent, _ := farWorld(t)
+	ctx, coder, router := t.Context(), agentOf(t, "coder"), serviceOf(t, "openrouter")
+	if _, err := (seen{far: f}).RemoveGrant(ctx, coder, router); err != nil {
+		t.Fatal(err)
+	}
+	if infos, err := agent.vault.Infos(ctx, agent.wallet); err != nil || len(infos) != 1 {
+		t.Fatalf("%v %v", infos, err)
+	}
+	if err := master.Revoke(ctx, coder, router); err != nil {
+		t.Error(err)
+	}
+	if infos, err := agent.vault.Infos(ctx, agent.wallet); err != nil || len(infos) != 0 {
+		t.Errorf("%v %v", infos, err)
+	}
+	if err := master.Revoke(ctx, coder, router); !errors.Is(err, book.ErrUnknownGrant) {
+		t.Errorf("revoked again: %v", err)
+	}
+}
+
+// TestRemoteMend: a key whose storing was interrupted is sealed anew for the
+// agents, and a copy without a grant, which another machine may be about to
+// lend, is left alone.
+func TestRemoteMend(t *testing.T) {
+	f, master, _, up := farWorld(t)
+	ctx, router := t.Context(), serviceOf(t, "openrouter")
+	second := master.agent("second")
+	p, err := master.decider.Own(ctx, grant.ActStore, master.wallet, router, grant.Event{Time: time.Now(), Op: opStore, Actor: master.wallet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := master.vault.Store(ctx, p, envelope.Record{Secret: secret.FromString(routerKey(2)), Kind: "api-key", Route: "import"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := master.sealCopy(ctx, second, router); err != nil {
+		t.Fatal(err)
+	}
+	ledger := master.paths.Ledger()
+	master.close()
+	if err := os.Remove(ledger); err != nil { // it was killed, and did not save it
+		t.Fatal(err)
+	}
+	master.openFar(f, "")
+	within(t, "the copy is renewed", func() bool {
+		time.Sleep(50 * time.Millisecond) // the budget is a hundred requests
+		if status, body := master.ask("coder"); status != 200 {
+			t.Fatal(status, body)
+		}
+		asked := up.requests()
+		return asked[len(asked)-1].Header.Get("Authorization") == "Bearer "+routerKey(2)
+	})
+	if infos, err := master.vault.Infos(ctx, second.Wallet); err != nil || len(infos) != 1 {
+		t.Errorf("%v %v", infos, err)
 	}
 }
