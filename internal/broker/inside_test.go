@@ -3,8 +3,8 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -98,7 +98,7 @@ func TestDigest(t *testing.T) {
 // TestOwnProofs: a proof is good once for as long as it could be used, and the
 // memory ends.
 func TestOwnProofs(t *testing.T) {
-	p := &ownProofs{used: map[string]time.Time{}}
+	p := newOwnProofs()
 	now := time.Now()
 	var k, l token.Thumbprint
 	k[0], l[0] = 1, 2
@@ -117,7 +117,7 @@ func TestOwnProofs(t *testing.T) {
 		t.Errorf("another key, another id: %v", err)
 	}
 	for i := len(p.used); i < maxProofs; i++ {
-		p.used[fmt.Sprint(i)] = now.Add(proofLife)
+		p.used[sum(strconv.Itoa(i))] = proofLife
 	}
 	if err := use(k, "c", now); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("beyond the bound: %v", err)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -26,7 +27,7 @@ func newProofs(s State) proofs {
 	if s.Shared() {
 		return sharedProofs{s}
 	}
-	return &ownProofs{used: map[string]time.Time{}}
+	return newOwnProofs()
 }
 
 // sharedProofs remembers in the state: a proof that one replica has taken is
@@ -43,34 +44,43 @@ func (p sharedProofs) use(ctx context.Context, proof token.Proof, now time.Time)
 	return stateError(err)
 }
 
-// ownProofs remembers in memory, which is enough for one process.
+// ownProofs remembers in memory, which is enough for one process. There are
+// no pointers in the map for the garbage collector to follow.
 type ownProofs struct {
-	mu   sync.Mutex
-	used map[string]time.Time // until when
-	next time.Time            // to forget what has ended
+	mu    sync.Mutex
+	began time.Time // the first use
+	// until when, since began: what sets the machine's clock does not end it
+	used map[[sha256.Size]byte]time.Duration
+	next time.Duration // to forget what has ended
 }
 
-// maxProofs bounds the memory: about 130 MB.
-const maxProofs = 1 << 20
+func newOwnProofs() *ownProofs { return &ownProofs{used: map[[sha256.Size]byte]time.Duration{}} }
 
-func (p *ownProofs) use(_ context.Context, proof token.Proof, now time.Time) error {
-	name := digest(proof.Key.String(), proof.ID)
+// maxProofs bounds the memory: about 190 MB, for 17,000 requests a second.
+const maxProofs = 1 << 21
+
+func (p *ownProofs) use(_ context.Context, proof token.Proof, at time.Time) error {
+	name := sum(proof.Key.String(), proof.ID)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if until, ok := p.used[name]; ok && now.Before(until) {
+	if p.began.IsZero() {
+		p.began = at
+	}
+	now := at.Sub(p.began)
+	if until, ok := p.used[name]; ok && now < until {
 		return errReplay
 	}
-	if !now.Before(p.next) {
+	if now >= p.next {
 		for n, until := range p.used {
-			if !now.Before(until) {
+			if now >= until {
 				delete(p.used, n)
 			}
 		}
-		p.next = now.Add(proofLife / 4)
+		p.next = now + proofLife/4
 	}
 	if len(p.used) >= maxProofs {
 		return fmt.Errorf("%w: too many proofs at once", ErrUnavailable)
 	}
-	p.used[name] = now.Add(proofLife)
+	p.used[name] = now + proofLife
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -108,11 +109,18 @@ func grantKey(account, agentID string, s agentkeys.Service) Key {
 // digest is how a secret or a long name is kept: SHA-256 of its parts, which
 // cannot be mistaken for others, in hex.
 func digest(parts ...string) string {
-	h := sha256.New()
+	d := sum(parts...)
+	return hex.EncodeToString(d[:])
+}
+
+// sum is digest before the hex.
+func sum(parts ...string) [sha256.Size]byte {
+	var b []byte
 	for _, p := range parts {
-		_, _ = fmt.Fprintf(h, "%d:%s,", len(p), p)
+		b = append(strconv.AppendInt(b, int64(len(p)), 10), ':')
+		b = append(append(b, p...), ',')
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return sha256.Sum256(b)
 }
 
 // randomHex returns n random bytes in hex.
