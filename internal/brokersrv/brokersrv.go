@@ -31,6 +31,7 @@ import (
 	"github.com/litentry/agentkeys/internal/broker/pages"
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/brokerconf"
+	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/mailout"
 	"github.com/litentry/agentkeys/internal/oidclogin"
 	"github.com/litentry/agentkeys/internal/passkey"
@@ -136,9 +137,12 @@ func Open(ctx context.Context, c *brokerconf.Config, o Options) (_ *Server, err 
 	if err != nil {
 		return nil, err
 	}
+	counted := &counter{log, prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "agentkeys_operations_total", Help: "Entries of the audit log, by operation and decision.",
+	}, []string{"op", "decision"})}
 	issuer := &token.Issuer{Issuer: c.Origin, Ring: s.keys.Ring}
 	bo := broker.Options{
-		Origin: c.Origin, State: state, Recorder: log, Issuer: issuer, Wallets: wallets,
+		Origin: c.Origin, State: state, Recorder: counted, Issuer: issuer, Wallets: wallets,
 		Audiences: map[string]token.Alg{}, SignerAudience: c.Signer.Audience, Now: o.Now, Log: o.Log,
 	}
 	for aud, alg := range c.Algs() {
@@ -155,7 +159,7 @@ func Open(ctx context.Context, c *brokerconf.Config, o Options) (_ *Server, err 
 		return nil, err
 	}
 	metrics := webserve.NewMetrics(o.Version)
-	metrics.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	metrics.Registry.MustRegister(counted.ops, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "agentkeys_audit_entries", Help: "Entries of this replica's audit log.",
 	}, func() float64 { return float64(log.Size()) }))
 	checks := []webserve.Check{
@@ -188,6 +192,31 @@ func hasAlgs(r *token.Ring, c *brokerconf.Config, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// counter counts what is recorded. Operations and decisions are the broker's
+// own words, so there are few.
+type counter struct {
+	grant.Recorder
+	ops *prometheus.CounterVec
+}
+
+// Record implements grant.Recorder.
+func (c *counter) Record(ctx context.Context, e grant.Event) error {
+	err := c.Recorder.Record(ctx, e)
+	if err == nil {
+		c.ops.WithLabelValues(e.Op, e.Decision).Inc()
+	}
+	return err
+}
+
+// Note implements grant.Recorder.
+func (c *counter) Note(e grant.Event) error {
+	err := c.Recorder.Note(e)
+	if err == nil {
+		c.ops.WithLabelValues(e.Op, e.Decision).Inc()
+	}
+	return err
 }
 
 func openState(ctx context.Context, c *brokerconf.Config, now func() time.Time) (broker.State, error) {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -111,6 +112,7 @@ type keySet struct {
 }
 
 func TestServe(t *testing.T) {
+	t.Parallel()
 	c := configure(t)
 	k, err := tokenkeys.Rotate(c.Keys, token.ES256, time.Now(), 0)
 	if err != nil {
@@ -159,7 +161,46 @@ func TestServe(t *testing.T) {
 	}
 }
 
+// TestMetrics: what is recorded is counted, on the operator's listener alone.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := ln.Addr().String()
+	_ = ln.Close()
+	c := configure(t, "listen: 127.0.0.1:0", "listen: 127.0.0.1:0\nmetrics_listen: "+private)
+	if _, err := tokenkeys.Rotate(c.Keys, token.ES256, time.Now(), 0); err != nil {
+		t.Fatal(err)
+	}
+	s, err := brokersrv.Open(t.Context(), c, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := serve(t, s)
+	var p brokerapi.Problem
+	if code := get(t, base+brokerapi.PathMetrics, &p); code != 404 {
+		t.Errorf("metrics for everybody: %d", code)
+	}
+	res, err := http.Get("http://" + private + brokerapi.PathMetrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"agentkeys_build_info{version=\"v0\"} 1", "agentkeys_audit_entries 0", `agentkeys_http_requests_total{route="none",status="404"} 1`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+}
+
 func TestNoKeys(t *testing.T) {
+	t.Parallel()
 	c := configure(t)
 	if _, err := brokersrv.Open(t.Context(), c, options()); err == nil {
 		t.Error("a broker without keys")
@@ -173,6 +214,7 @@ func TestNoKeys(t *testing.T) {
 }
 
 func TestKMSKeys(t *testing.T) {
+	t.Parallel()
 	const arn = "arn:aws:kms:eu-central-1:123456789012:key/a"
 	c := configure(t, "keys: keys", "kms_keys: {region: eu-central-1, keys: [{arn: \""+arn+"\", signs_from: 2026-01-02T15:04:05Z}]}")
 	if _, err := brokersrv.Open(t.Context(), c, options()); err == nil {
@@ -204,6 +246,7 @@ func TestKMSKeys(t *testing.T) {
 }
 
 func TestReadKey(t *testing.T) {
+	t.Parallel()
 	c := configure(t)
 	if _, err := brokersrv.ReadKey(c.Signer.KeyFile); err != nil {
 		t.Fatal(err)
