@@ -78,6 +78,9 @@ func Handler(mux *http.ServeMux, o Options) http.Handler {
 		}()
 		if o.Limiter != nil {
 			if wait, ok := o.Limiter.Allow(Subnet(Peer(r))); !ok {
+				if Peer(r) == remote(r) { // a proxy's connection is others' too
+					h.Set("Connection", "close")
+				}
 				WriteLimited(a, r, wait)
 				return
 			}

@@ -18,12 +18,17 @@ type Server struct {
 	TLS      *tls.Config // nil: plain
 	Log      *slog.Logger
 	Grace    time.Duration // for what is under way at the end; 0: 10 s
+	Patience time.Duration // with a request, to the last byte of its answer; 0: 1 min
 }
 
 // Serve serves until ctx ends, then lets requests under way end for as long as
 // Grace. Requests' contexts end with ctx only after that; Stopping tells
 // streams to end before.
 func (s *Server) Serve(ctx context.Context) error {
+	patience := s.Patience
+	if patience == 0 {
+		patience = time.Minute
+	}
 	stopping := make(chan struct{})
 	base, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, (<-chan struct{})(stopping)))
 	defer cancel()
@@ -32,6 +37,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		TLSConfig:         s.TLS,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      patience, // who does not read would keep a connection for ever
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		BaseContext:       func(net.Listener) context.Context { return base },
@@ -77,10 +83,11 @@ func Stopping(ctx context.Context) <-chan struct{} {
 }
 
 // Stream readies an answer that goes on for as long as it likes, which bounds
-// meant for plain requests would cut.
+// meant for plain requests would cut. Whoever streams bounds each write.
 func Stream(w http.ResponseWriter) *http.ResponseController {
 	rc := http.NewResponseController(w)
 	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
 	return rc
 }
 
