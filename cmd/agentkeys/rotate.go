@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/durable"
-	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/signer"
 )
 
@@ -19,7 +19,11 @@ func (a *app) rotateCmd() *cobra.Command {
 		Use: "rotate", Short: "Seal every stored key anew under a new root", Args: cobra.NoArgs,
 		Long: `Make a new sealing root, seal every stored key and every agent's copy anew under
 it, and destroy the old root. Keys and agents keep working meanwhile. It may be
-interrupted at any point: run it again and it goes on where it stopped.`,
+interrupted at any point: run it again and it goes on where it stopped.
+
+On a machine that is logged in at a broker the roots are the signer's, and its
+operator makes and destroys them: there, everything is sealed anew under the
+root that is the newest.`,
 		Example: "  agentkeys rotate\n  agentkeys rotate --passphrase-file ~/.agentkeys-passphrase",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -27,10 +31,10 @@ interrupted at any point: run it again and it goes on where it stopped.`,
 			if err != nil {
 				return err
 			}
-			if p.Device != "" {
-				return failWith(exitRefused, "forbidden", local.ErrRemote, "the signer's operator rotates its roots; 'agentkeys logout' goes back to those on this machine")
-			}
 			client := control.NewClient(p.Control())
+			if p.Device != "" {
+				return a.reseal(ctx, client)
+			}
 			// An owner's door: whoever may not use it has changed nothing yet.
 			if _, err := client.Agents(ctx); err != nil {
 				return err
@@ -73,13 +77,8 @@ interrupted at any point: run it again and it goes on where it stopped.`,
 				return err
 			}
 			defer text.Clear()
-			sealed, began := 0, time.Now()
-			err = client.Rotate(ctx, text, func(pr control.Progress) {
-				sealed = pr.Done
-				if time.Since(began) > time.Second && !a.json {
-					fmt.Fprintf(a.stderr, "\rsealed %d of %d ", pr.Done, pr.Total)
-				}
-			})
+			sealed := 0
+			err = client.Rotate(ctx, text, a.sealing(&sealed))
 			if err != nil {
 				return err
 			}
@@ -107,4 +106,27 @@ interrupted at any point: run it again and it goes on where it stopped.`,
 	}
 	c.Flags().StringVar(&passphraseFile, "passphrase-file", "", "read the passphrase from a `FILE` only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
 	return c
+}
+
+// sealing shows what takes more than a second, and counts.
+func (a *app) sealing(sealed *int) func(control.Progress) {
+	began := time.Now()
+	return func(pr control.Progress) {
+		*sealed = pr.Done
+		if time.Since(began) > time.Second && !a.json {
+			fmt.Fprintf(a.stderr, "\rsealed %d of %d ", pr.Done, pr.Total)
+		}
+	}
+}
+
+// reseal seals everything anew under the newest root of the broker's signer.
+func (a *app) reseal(ctx context.Context, client *control.Client) error {
+	sealed := 0
+	epoch, err := client.Reseal(ctx, a.sealing(&sealed))
+	if err != nil {
+		return err
+	}
+	return a.print(map[string]any{"epoch": epoch, "sealed": sealed}, func() {
+		fmt.Fprintf(a.stdout, "%d sealed anew under epoch %d of the signer\n", sealed, epoch)
+	})
 }

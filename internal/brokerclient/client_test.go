@@ -226,8 +226,10 @@ func TestHostileAnswers(t *testing.T) {
 			header(w, "application/json")
 			fmt.Fprintf(w, `{"access_token":"%s","access_token":"x"}`, canary)
 		},
-		"teapot":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(418); fmt.Fprint(w, canary) },
-		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://evil.example/"+canary, http.StatusTemporaryRedirect) },
+		"teapot": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(418); fmt.Fprint(w, canary) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://evil.example/"+canary, http.StatusTemporaryRedirect)
+		},
 		"endless": func(w http.ResponseWriter, _ *http.Request) {
 			header(w, "application/json")
 			for range 9 {

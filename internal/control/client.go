@@ -289,6 +289,24 @@ func (c *Client) Rotate(ctx context.Context, roots secret.Value, f func(Progress
 	})
 }
 
+// Reseal waits until everything is sealed anew under the epoch of the signer
+// that a broker names, which it returns.
+func (c *Client) Reseal(ctx context.Context, f func(Progress)) (epoch uint32, err error) {
+	err = c.lines(ctx, "POST", "/v1/reseal", nil, func(b []byte) error {
+		var p Progress
+		if err := json.Unmarshal(b, &p); err != nil {
+			return err
+		}
+		if p.Epoch != 0 {
+			epoch = p.Epoch
+			return nil
+		}
+		f(p)
+		return nil
+	})
+	return epoch, err
+}
+
 // Retire hands over roots without the old epochs.
 func (c *Client) Retire(ctx context.Context, roots secret.Value) error {
 	return c.raw(ctx, "POST", "/v1/retire", bytes.NewReader(roots.Expose()), nil)

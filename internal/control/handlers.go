@@ -307,6 +307,8 @@ func (s *Server) checkpoint(r *http.Request) (any, error) {
 type Progress struct {
 	Done  int `json:"done"`
 	Total int `json:"total"`
+	// Epoch is in the last line of Reseal alone.
+	Epoch uint32 `json:"epoch,omitempty"`
 }
 
 // rotate takes the new roots as the body, in the form of signer.Encode.
@@ -320,9 +322,25 @@ func (s *Server) rotate(r *http.Request) (any, error) {
 		w.Header().Set("Content-Type", "application/jsonl")
 		enc := json.NewEncoder(w)
 		return s.host.Rotate(r.Context(), roots, func(done, total int) {
-			_ = enc.Encode(Progress{done, total})
+			_ = enc.Encode(Progress{Done: done, Total: total})
 			flush()
 		})
+	}), nil
+}
+
+// reseal ends with a line that has the epoch.
+func (s *Server) reseal(r *http.Request) (any, error) {
+	return stream(func(w http.ResponseWriter, flush func()) error {
+		w.Header().Set("Content-Type", "application/jsonl")
+		enc := json.NewEncoder(w)
+		epoch, err := s.host.Reseal(r.Context(), func(done, total int) {
+			_ = enc.Encode(Progress{Done: done, Total: total})
+			flush()
+		})
+		if err != nil {
+			return err
+		}
+		return enc.Encode(Progress{Epoch: epoch})
 	}), nil
 }
 

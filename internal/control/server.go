@@ -82,6 +82,7 @@ var routes = []struct {
 	{"GET /v1/audit/tail", owner, (*Server).tailAudit},
 	{"POST /v1/audit/checkpoint", owner, (*Server).checkpoint},
 	{"POST /v1/rotate", owner, (*Server).rotate},
+	{"POST /v1/reseal", owner, (*Server).reseal},
 	{"POST /v1/retire", owner, (*Server).retire},
 }
 
@@ -137,7 +138,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, a access, h handl
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if r.Method != http.MethodGet && r.URL.Path != "/v1/rotate" {
+	if r.Method != http.MethodGet && r.URL.Path != "/v1/rotate" && r.URL.Path != "/v1/reseal" {
 		// A change is made whole, also for a client that gave up half-way.
 		r = r.WithContext(context.WithoutCancel(r.Context()))
 	}

@@ -67,6 +67,16 @@ var bans = []ban{
 		why: "who answers for keys must have no way to what they open",
 	},
 	{
+		who: []string{"internal/local", "internal/control", "internal/daemon"}, deep: true,
+		not: []string{"internal/brokerclient", "internal/signerclient", "internal/s3blob", "internal/awssts"},
+		why: "a host knows contracts: only remote joins it with a broker's parts",
+	},
+	{
+		who: []string{"internal/brokerclient"}, deep: true,
+		not: []string{"internal/book", "internal/local"},
+		why: "a client of the broker knows what the broker says, and nothing of this machine",
+	},
+	{
 		who: []string{"internal/tokenkeys", "internal/siwe"},
 		not: []string{"net", "net/http", "internal/signer", "internal/vault"},
 		why: "who holds token keys, or reads a message that was signed, fetches nothing and derives nothing",

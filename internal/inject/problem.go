@@ -30,6 +30,7 @@ const (
 	codeService       code = "unknown-service"
 	codeBusy          code = "busy"
 
+	codeUnheard    code = "broker-unreachable" // a denial of the daemon's
 	codeNotLent    code = "not-lent"
 	codeCredential code = "credential-unusable"
 	codeRoute      code = "route-unusable"
@@ -75,6 +76,7 @@ var sorts = map[code]sort{
 	codeService:       {404, "Unknown service", "Name a service that AgentKeys serves as the first segment of the path.", false},
 	codeBusy:          {503, "Too many requests under way", "Wait for earlier requests to end.", true},
 
+	codeUnheard:    {503, "Broker not heard", "Wait: nothing is lent while it is not known whether it may be.", true},
 	codeNotLent:    {503, "Not lent", "Look at the status of AgentKeys: it could not record the use or unlock the credential.", false},
 	codeCredential: {503, "Unusable credential", "Ask the owner to store the credential again.", false},
 	codeRoute:      {503, "Unusable route", "Ask the owner to correct the settings of the service.", false},

@@ -253,6 +253,9 @@ func TestAgentHostManagesNothing(t *testing.T) {
 	if err := agent.Rotate(ctx, signer.NewRoots(), nil); !errors.Is(err, ErrRemote) {
 		t.Errorf("rotate: %v", err)
 	}
+	if _, err := agent.Reseal(ctx, nil); !errors.Is(err, ErrAgentHost) {
+		t.Errorf("reseal: %v", err)
+	}
 	if err := agent.Retire(signer.NewRoots()); !errors.Is(err, ErrRemote) {
 		t.Errorf("retire: %v", err)
 	}

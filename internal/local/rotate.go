@@ -30,7 +30,38 @@ func (h *Host) Rotate(ctx context.Context, roots signer.Roots, progress func(don
 	if err := h.signer.Install(roots); err != nil {
 		return err
 	}
-	e := grant.Event{Time: h.now(), Op: "key.rotate", Actor: h.wallet, Epoch: h.signer.Epoch(), Decision: grant.Allowed}
+	return h.reseal(ctx, h.signer.Epoch(), progress)
+}
+
+// Epochs is a keeper of keys elsewhere, whose operator rotates its roots.
+type Epochs interface {
+	// Refresh asks for the current epoch now.
+	Refresh(ctx context.Context) (uint32, error)
+}
+
+// Reseal seals every credential anew under the current epoch of a signer
+// elsewhere, and returns it. It may be interrupted at any point and repeated.
+func (h *Host) Reseal(ctx context.Context, progress func(done, total int)) (uint32, error) {
+	if err := h.manage(); err != nil {
+		return 0, err
+	}
+	keys, ok := h.keys.(Epochs)
+	if !ok {
+		return 0, ErrNoBroker
+	}
+	if !h.rotating.TryLock() {
+		return 0, ErrRotating
+	}
+	defer h.rotating.Unlock()
+	epoch, err := keys.Refresh(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return epoch, h.reseal(ctx, epoch, progress)
+}
+
+func (h *Host) reseal(ctx context.Context, epoch uint32, progress func(done, total int)) error {
+	e := grant.Event{Time: h.now(), Op: "key.rotate", Actor: h.wallet, Epoch: epoch, Decision: grant.Allowed}
 	if err := h.audit.Record(ctx, e); err != nil {
 		return err
 	}
@@ -40,7 +71,7 @@ func (h *Host) Rotate(ctx context.Context, roots signer.Roots, progress func(don
 	}
 	permit := func(ctx context.Context, w agentkeys.Wallet, s agentkeys.Service) (grant.Permit, error) {
 		return h.decider.Own(ctx, grant.ActReseal, w, s, grant.Event{
-			Time: h.now(), Op: "credential.reseal", Actor: h.wallet, Subject: w.String(), Epoch: h.signer.Epoch(),
+			Time: h.now(), Op: "credential.reseal", Actor: h.wallet, Subject: w.String(), Epoch: epoch,
 		})
 	}
 	if err := vault.Rotate(ctx, h.vault, wallets, permit, progress); err != nil {

@@ -35,14 +35,22 @@ func explain(err error) error {
 }
 
 // keys and blobs are those parts, with errors that a Host knows.
-type keys struct{ vault.KeySource }
+type keys struct{ *signerclient.Client }
+
+var _ local.Epochs = keys{}
 
 func (k keys) KEK(ctx context.Context, w agentkeys.Wallet, s agentkeys.Service, epoch uint32) (envelope.KEK, error) {
 	if epoch == 0 { // what Epoch says while no signer answers
 		return envelope.KEK{}, fmt.Errorf("%w: the signer does not say its epoch", local.ErrAway)
 	}
-	kek, err := k.KeySource.KEK(ctx, w, s, epoch)
+	kek, err := k.Client.KEK(ctx, w, s, epoch)
 	return kek, explain(err)
+}
+
+// Refresh implements local.Epochs.
+func (k keys) Refresh(ctx context.Context) (uint32, error) {
+	epoch, err := k.Client.Refresh(ctx)
+	return epoch, explain(err)
 }
 
 type blobs struct{ b vault.Blobs }
