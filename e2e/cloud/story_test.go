@@ -133,6 +133,20 @@ func TestStory(t *testing.T) {
 		t.Errorf("a code that is used: %s", out)
 	}
 
+	// The operator gives the signer a new root, and the master seals anew.
+	w.Must(w.Run(nil, "signer", "rotate", "--config", w.Path("signer/signer.yaml")))
+	if err := w.Signer.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	w.Await("the new root", func() bool {
+		var r struct{ Epoch, Sealed int }
+		ada.JSON(&r, "rotate")
+		return r.Epoch == 2
+	})
+	if status := agent.next(); status != "200" {
+		t.Errorf("after the rotation: %s", status)
+	}
+
 	// A replica dies; nobody notices but its operator.
 	w.Replicas[rig.AddressA].Stop(syscall.SIGKILL)
 	w.Await("the agent, with one replica", func() bool { return agent.next() == "200" })

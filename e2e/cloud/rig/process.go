@@ -70,6 +70,9 @@ func (w *World) Start(name string, home *Home, args ...string) *Process {
 	return p
 }
 
+// Signal signals the process, which goes on.
+func (p *Process) Signal(sig syscall.Signal) error { return p.cmd.Process.Signal(sig) }
+
 // Stop signals the process and waits for its end.
 func (p *Process) Stop(sig syscall.Signal) {
 	_ = p.cmd.Process.Signal(sig)

@@ -55,6 +55,7 @@ type World struct {
 	Cloud    *versity.Server
 	DSN      secret.Value
 	Replicas map[string]*Process // by address
+	Signer   *Process
 
 	t         testing.TB
 	roots     *x509.CertPool
@@ -188,7 +189,7 @@ logins:
 
 func (w *World) serveSigner() {
 	w.t.Helper()
-	w.Start("signer", nil, "signer", "--config", w.Path("signer/signer.yaml"))
+	w.Signer = w.Start("signer", nil, "signer", "--config", w.Path("signer/signer.yaml"))
 	w.Await("the signer", func() bool {
 		c, err := net.Dial("tcp", "127.0.0.1:9443")
 		if err != nil {
