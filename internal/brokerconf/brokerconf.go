@@ -241,6 +241,9 @@ func (c *Config) network(f *conf.File) {
 				readable(f, s.name, *s.path)
 			}
 		}
+		if fi, err := os.Stat(c.TLS.Key); err == nil && fi.Mode().Perm()&0o007 != 0 {
+			f.Fault("tls.key", c.TLS.Key, fmt.Sprintf("others may read it: its mode is %04o", fi.Mode().Perm()), "chmod o= "+c.TLS.Key+", and replace the key if somebody may have read it")
+		}
 		if strings.HasPrefix(c.Origin, "http://") {
 			f.Fault("origin", c.Origin, "it is http, and tls is on", "write https")
 		}
@@ -258,6 +261,9 @@ func (c *Config) network(f *conf.File) {
 		}
 	case !conf.Loopback(host):
 		f.Fault("tls", "", "nobody is said to end TLS, and listen is open to a network", "set tls.cert and tls.key, or behind_proxy.trusted, or listen on 127.0.0.1")
+	case strings.HasPrefix(c.Origin, "https://"):
+		// A proxy, then; untrusted, all who come through it would share its limits.
+		f.Fault("tls", "", "origin is https, and nobody is said to end TLS", "set tls.cert and tls.key, or behind_proxy.trusted, as [127.0.0.0/8]")
 	}
 }
 
