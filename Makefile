@@ -10,7 +10,7 @@ LDFLAGS = -s -w -X main.version=$(VERSION)
 GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 RACE ?= -race
 
-.PHONY: help build demo test race unit vet lint setup bench fuzz crash terminal clean
+.PHONY: help build demo test race unit vet lint setup bench fuzz crash chaos terminal clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -55,6 +55,9 @@ fuzz: ## every fuzz target for FUZZTIME each
 ROUNDS ?= 1000
 crash: setup ## kill -9 the daemon at ROUNDS random moments under ten writers
 	AGENTKEYS_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -timeout 0 -run '^TestKill9$$' -v ./e2e/crash
+
+chaos: setup ## kill replicas of the broker, and PostgreSQL, in ROUNDS rounds under ten writers
+	AGENTKEYS_CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 0 -v ./e2e/chaos
 
 clean: ## remove what was built
 	rm -rf bin dist

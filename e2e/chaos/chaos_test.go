@@ -27,6 +27,8 @@ func campaign(t *testing.T, replicas int, shared bool, short int) {
 		if !shared {
 			rounds = max(short, n/4)
 		}
+	} else {
+		t.Parallel()
 	}
 	if testing.Short() {
 		rounds = 1
@@ -54,7 +56,7 @@ func (w *world) rounds(n, before int, rng *rand.Rand) {
 	grants := []*granter{newGranter(w, login[0], 0), newGranter(w, login[1], 1)}
 	writers := []writer{
 		login[0], login[1], grants[0], grants[1], newEnroller(w, login[0], 0), newEnroller(w, login[1], 1),
-		newHirer(w, login[0]), newMinter(w, login[0], 0), newMinter(w, login[1], 1), &replayer{w, w.master(login[0])},
+		newHirer(w, login[0]), newMinter(w, login[0], 0), newMinter(w, login[1], 1), &replayer{w: w, master: w.master(login[0])},
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var beside sync.WaitGroup
@@ -96,8 +98,8 @@ func (w *world) rounds(n, before int, rng *rand.Rand) {
 	beside.Wait()
 	w.report(t.Logf)
 	t.Logf("%d rounds in %v: %d changes and tokens acknowledged; %d keys made and %d used, %d first seen in a token; %d key sets read; %d beats held against revocations",
-		n, time.Since(began).Round(time.Second), w.acks, rotated, len(w.used), w.late, read, beats.Load())
-	if len(w.used) < 3 || w.acks < 10*n || beats.Load() == 0 {
+		n, time.Since(began).Round(time.Second), w.acks, rotated, len(w.used), w.late, read, w.beats.Load())
+	if len(w.used) < 3 || w.acks < 10*n || w.beats.Load() == 0 {
 		t.Error("nothing much was done: this shows nothing")
 	}
 }

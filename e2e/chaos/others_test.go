@@ -290,7 +290,13 @@ func (m *minter) check() {
 type replayer struct {
 	w      *world
 	master *device
+	used   string // the first proof of the round, which was good
+	at     time.Time
 }
+
+// goodAgain is counted: a broker with a state of its own remembers proofs for
+// as long as it lives, and no longer.
+const goodAgain = "a proof good again after a restart"
 
 func (r *replayer) step(rng *rand.Rand) bool {
 	w := r.w
@@ -327,11 +333,12 @@ func (r *replayer) step(rng *rand.Rand) bool {
 	case won > 1 && (w.pg != nil || lives() == before):
 		w.t.Errorf("a proof was good %d times", won)
 	case won > 1:
-		// A broker with a state of its own remembers proofs for as long as it
-		// lives.
-		w.errors.add("a proof good again after a restart")
+		w.errors.add(goodAgain)
 	case won == 0 && !lost:
 		w.t.Error("a proof was good for nobody")
+	}
+	if won > 0 && r.used == "" {
+		r.used, r.at = proof, time.Now()
 	}
 	return won > 0
 }
@@ -364,10 +371,23 @@ func (r *replayer) renew(proof string, replica int) error {
 	return nil
 }
 
+// check tries a proof of before the kill, while its time would do.
 func (r *replayer) check() {
+	if r.used != "" && time.Since(r.at) < token.ProofWindow/2 {
+		for i := range r.w.replicas {
+			switch err := r.renew(r.used, i); {
+			case is(err, brokerapi.CodeProof):
+			case err == nil && r.w.pg == nil:
+				r.w.errors.add(goodAgain)
+			default:
+				r.w.t.Errorf("a proof from before the kill: %v", err)
+			}
+		}
+	}
 	if !r.step(rand.New(rand.NewPCG(1, 2))) {
 		r.w.t.Error("no session though all is well")
 	}
+	r.used = ""
 }
 
 // lead is how long a new key is published before it signs: a replica reads its

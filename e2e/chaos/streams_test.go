@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/litentry/agentkeys/internal/brokerapi"
@@ -40,9 +39,6 @@ func (d *dead) at(id string) *time.Time {
 	}
 	return nil
 }
-
-// beats counts the beats that were held against what was acknowledged.
-var beats atomic.Int64
 
 // listening reads one replica's streams, as they come, until ctx ends. A beat
 // says that what was revoked before it has been told: here all have one clock,
@@ -112,7 +108,7 @@ func (g *granter) hold(lent map[string]string, name string, data []byte, replica
 		if at := g.revoked.at(lent[g.agent.String()]); at != nil && at.Before(b.At) {
 			g.w.t.Errorf("replica %d beats at %v, and has not told of a revocation that was acknowledged %v before", replica, b.At, b.At.Sub(*at))
 		}
-		beats.Add(1)
+		g.w.beats.Add(1)
 	}
 	return err
 }

@@ -53,6 +53,8 @@ type world struct {
 
 	// disturbed is odd while something is broken on purpose.
 	disturbed atomic.Int64
+	// beats counts those that were held against what was acknowledged.
+	beats atomic.Int64
 }
 
 // replica is one broker process after the other at the same address.
