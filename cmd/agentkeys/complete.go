@@ -19,8 +19,6 @@ func shortContext() (context.Context, context.CancelFunc) {
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
-
 func (a *app) completeServices(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
