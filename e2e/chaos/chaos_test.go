@@ -85,10 +85,7 @@ func (w *world) rounds(n, before int, rng *rand.Rand) {
 		}
 	}
 	if !t.Failed() {
-		// A key that was made in the beginning has begun to sign.
-		if rest := lead + time.Second - time.Since(began); rest > 0 {
-			time.Sleep(rest)
-		}
+		w.turned(began)
 		for _, m := range writers {
 			m.check()
 		}

@@ -397,7 +397,8 @@ const lead = 12 * time.Second
 // maxRotations keeps the key set within what a reader of it takes.
 const maxRotations = 50
 
-// rotating makes new token keys until ctx ends, and kills every fourth attempt.
+// rotating makes new token keys until ctx ends, and kills a fourth of the
+// attempts, but not the first.
 func (w *world) rotating(ctx context.Context, rng *rand.Rand) (made int) {
 	config := w.replicas[0].config()
 	for i := 0; ctx.Err() == nil && made < maxRotations; i++ {
@@ -407,7 +408,7 @@ func (w *world) rotating(ctx context.Context, rng *rand.Rand) (made int) {
 			w.t.Error(err)
 			return made
 		}
-		killed := rng.IntN(4) == 0
+		killed := i > 0 && rng.IntN(4) == 0
 		if killed {
 			time.Sleep(time.Duration(rng.IntN(60_000)) * time.Microsecond)
 			_ = cmd.Process.Signal(syscall.SIGKILL)
@@ -439,4 +440,19 @@ func (w *world) rotating(ctx context.Context, rng *rand.Rand) (made int) {
 		}
 	}
 	return made
+}
+
+// turned waits until the first key that was made has begun to sign.
+func (w *world) turned(since time.Time) {
+	w.t.Helper()
+	w.await("a new key", func() bool {
+		w.klock.Lock()
+		defer w.klock.Unlock()
+		for _, from := range w.from {
+			if from.After(since) && time.Since(from) > time.Second {
+				return true
+			}
+		}
+		return false
+	})
 }
