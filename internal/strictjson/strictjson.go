@@ -12,6 +12,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // ErrJSON is every refusal, with what is wrong.
@@ -43,6 +44,9 @@ func Unmarshal(data []byte, v any, free ...string) error {
 func Unique(data []byte) error { return check(data, nil, false) }
 
 func check(data []byte, free []string, lower bool) error {
+	if !utf8.Valid(data) {
+		return fmt.Errorf("%w: it is not UTF-8", ErrJSON) // RFC 8259, section 8.1
+	}
 	c := checker{json.NewDecoder(bytes.NewReader(data)), free, lower}
 	if err := c.value("", 0); err != nil {
 		return fmt.Errorf("%w: %s", ErrJSON, cause(err))
@@ -92,7 +96,8 @@ func (c checker) value(under string, depth int) error {
 				return err
 			}
 			key, _ := tok.(string)
-			if folded := strings.ToLower(key); seen[folded] {
+			// As encoding/json folds: ſ is s, and the Kelvin sign k.
+			if folded := strings.ToLower(strings.ToUpper(key)); seen[folded] {
 				return errors.New("a key stands twice")
 			} else {
 				seen[folded] = true

@@ -62,6 +62,10 @@ func TestUnique(t *testing.T) {
 		`{"clientDataJSON":"x","Z":{"q":1}}`: true,
 		`{"x":1,"X":1}`:                      false,
 		`{"x":[{"y":1,"y":2}]}`:              false,
+		`{"s":1,"\u017f":2}`:                 false, // encoding/json takes both for one
+		`{"k":1,"\u212a":2}`:                 false,
+		"{\"x\":\"\xff\"}":                    false, // readers differ about what it is
+		"{\"x\":\"\u00e9\"}":                  true,
 		`{"x":1}1`:                           false,
 		`nul`:                                false,
 	} {
