@@ -255,8 +255,7 @@ func TestProofs(t *testing.T) {
 		broken := &device{r, d.key, d.s}
 		broken.s.Token = altered(d.s.Token)
 		c.refuses(broken.asking(brokertest.STS), "dpop invalid_token")
-		// A problem document of RFC 9457, which is not what RFC 6749 has.
-		c.refuses(d.asking("https://elsewhere.test"), "OAUTH_RESPONSE_IS_NOT_JSON")
+		c.refuses(d.asking("https://elsewhere.test"), "OAUTH_RESPONSE_BODY_ERROR 400 invalid_target")
 	})
 	t.Run("ours", func(t *testing.T) {
 		url := r.origin + brokerapi.PathToken

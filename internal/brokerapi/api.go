@@ -252,6 +252,10 @@ type Problem struct {
 	Fix     string `json:"fix,omitempty"`    // what to do
 	Code    string `json:"code"`             // to branch on
 	Request string `json:"request_id,omitempty"`
+	// OAuth and Description are the words of RFC 6749, 8693 and 9449 for the
+	// same, at PathToken alone, whose problems are application/json.
+	OAuth       string `json:"error,omitempty"`
+	Description string `json:"error_description,omitempty"`
 }
 
 // Codes of problems.

@@ -274,7 +274,7 @@ func refusal(resp *http.Response, data []byte) error {
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return nil
 	}
-	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t == "application/problem+json" {
+	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t == "application/problem+json" || t == "application/json" {
 		p := new(brokerapi.Problem)
 		if json.Unmarshal(data, p) == nil && p.Code != "" && p.Title != "" {
 			p.Status = resp.StatusCode

@@ -37,6 +37,9 @@ func WriteProblem(w http.ResponseWriter, r *http.Request, p *brokerapi.Problem) 
 	out.Type, out.Request = ProblemType+out.Code, RequestID(r.Context())
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
+	if out.OAuth != "" {
+		h.Set("Content-Type", "application/json") // all that OAuth clients read
+	}
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(out.Status)
 	_ = json.NewEncoder(w).Encode(out)

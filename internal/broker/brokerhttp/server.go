@@ -81,10 +81,36 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if challenge != "" {
 		w.Header().Set("WWW-Authenticate", challenge)
 	}
+	if r.URL.Path == brokerapi.PathToken {
+		p = oauth(p)
+	}
 	if p.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
 	webserve.WriteProblem(w, r, p)
+}
+
+// oauth says a problem of the token endpoint in OAuth's words as well.
+func oauth(p *brokerapi.Problem) *brokerapi.Problem {
+	out := *p
+	switch p.Code {
+	case brokerapi.CodeAudience:
+		out.OAuth = "invalid_target" // RFC 8693
+	case brokerapi.CodeProof:
+		out.OAuth = "invalid_dpop_proof" // RFC 9449
+	case brokerapi.CodeToken, brokerapi.CodeDevice:
+		out.OAuth = "invalid_grant"
+	case brokerapi.CodeForbidden:
+		out.OAuth = "unauthorized_client"
+	case brokerapi.CodeUnavailable:
+		out.OAuth = "temporarily_unavailable"
+	case brokerapi.CodeInternal:
+		out.OAuth = "server_error"
+	default:
+		out.OAuth = "invalid_request"
+	}
+	out.Description = p.Title
+	return &out
 }
 
 // challenge is the WWW-Authenticate of RFC 9449, section 7.1.

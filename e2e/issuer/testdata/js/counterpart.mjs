@@ -81,7 +81,7 @@ const does = {
 function refusal(e) {
   const challenges = Array.isArray(e.cause) ? e.cause.map((c) => `${c.scheme} ${c.parameters?.error}`) : [];
   const network = e.cause?.code ?? e.cause?.cause?.code;
-  return [e.code ?? e.name, e.claim, e.status, ...challenges, typeof network === "string" ? network : undefined, e.message].filter(Boolean).join(" ");
+  return [e.code ?? e.name, e.claim, e.status, e.error, ...challenges, typeof network === "string" ? network : undefined, e.message].filter(Boolean).join(" ");
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
