@@ -46,7 +46,11 @@ func withPeer(r *http.Request, trusted []netip.Prefix) *http.Request {
 	if in(peer) {
 		hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 		for _, hop := range slices.Backward(hops) {
-			a, err := netip.ParseAddr(strings.TrimSpace(hop))
+			hop = strings.TrimSpace(hop)
+			a, err := netip.ParseAddr(hop)
+			if p, perr := netip.ParseAddrPort(hop); perr == nil { // as some write it
+				a, err = p.Addr(), nil
+			}
 			if err != nil {
 				break // what stands before it, anybody may have written
 			}
