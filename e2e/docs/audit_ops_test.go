@@ -2,6 +2,7 @@ package docs
 
 import (
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -19,6 +20,7 @@ func TestOperations(t *testing.T) {
 		}
 	})
 	doc := section(t, read(t, "docs", "reference", "audit-entries.md"), "Operations")
+	doc, _, _ = strings.Cut(doc, "What goes with an operation:") // the second table names them again
 	have := map[string]bool{}
 	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+) \\|").FindAllStringSubmatch(doc, -1) {
 		for _, m := range regexp.MustCompile("`([a-z]+\\.[a-z]+)`").FindAllStringSubmatch(row[1], -1) {
