@@ -361,7 +361,7 @@ func (s *Server) listen(c *brokerconf.Config, o Options, metrics *webserve.Metri
 		}
 		config = cert.Config()
 	}
-	s.servers = append(s.servers, &webserve.Server{Listener: ln, Handler: s.handler, TLS: config, Log: o.Log})
+	s.servers = append(s.servers, &webserve.Server{Listener: ln, Handler: s.handler, TLS: config, Log: o.Log, Trusted: trusted(c)})
 	if c.MetricsListen == "" {
 		return nil
 	}

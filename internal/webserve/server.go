@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,8 +19,38 @@ type Server struct {
 	Handler  http.Handler
 	TLS      *tls.Config // nil: plain
 	Log      *slog.Logger
-	Grace    time.Duration // for what is under way at the end; 0: 10 s
-	Patience time.Duration // with a request, to the last byte of its answer; 0: 1 min
+	Grace    time.Duration  // for what is under way at the end; 0: 10 s
+	Patience time.Duration  // with a request, to the last byte of its answer; 0: 1 min
+	Trusted  []netip.Prefix // proxies, which may have any number of connections
+}
+
+// perPeer bounds the connections of one Subnet: limits of requests do not see
+// those on which nothing is asked. Many machines may stand behind one address.
+const perPeer = 1024
+
+// bound closes what a peer opens beyond perPeer.
+func (s *Server) bound() func(net.Conn, http.ConnState) {
+	var mu sync.Mutex
+	held := map[string]int{}
+	return func(c net.Conn, state http.ConnState) {
+		p, err := netip.ParseAddrPort(c.RemoteAddr().String())
+		a := p.Addr().Unmap()
+		if err != nil || a.IsLoopback() || slices.ContainsFunc(s.Trusted, func(t netip.Prefix) bool { return t.Contains(a) }) {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch key := Subnet(a); state {
+		case http.StateNew:
+			if held[key]++; held[key] > perPeer {
+				_ = c.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			if held[key]--; held[key] <= 0 {
+				delete(held, key)
+			}
+		}
+	}
 }
 
 // Serve serves until ctx ends, then lets requests under way end for as long as
@@ -40,6 +72,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		WriteTimeout:      patience, // who does not read would keep a connection for ever
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
+		ConnState:         s.bound(),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}

@@ -103,3 +103,85 @@ func TestLimitedCloses(t *testing.T) {
 		}
 	}
 }
+
+// far is a listener whose peers are elsewhere.
+type far struct {
+	net.Listener
+	peers chan string
+}
+
+func (f far) Accept() (net.Conn, error) {
+	c, err := f.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return farConn{c, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(<-f.peers))}, nil
+}
+
+type farConn struct {
+	net.Conn
+	peer net.Addr
+}
+
+func (c farConn) RemoteAddr() net.Addr { return c.peer }
+
+// One peer has so many connections and no more, whether it asks for anything
+// or not; others, and proxies, are not hindered by it.
+func TestConnections(t *testing.T) {
+	const most = 1024
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /", func(http.ResponseWriter, *http.Request) {})
+	peers := make(chan string, 1)
+	srv := &webserve.Server{
+		Listener: far{ln, peers}, Handler: mux, Log: quiet(), Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Grace: time.Millisecond,
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(ctx) }()
+	open := func(peer string) net.Conn {
+		peers <- peer
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	served := func(c net.Conn) bool {
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		n, _ := c.Read(make([]byte, 1))
+		return n == 1
+	}
+	var held []net.Conn
+	for range most {
+		held = append(held, open("192.0.2.1:9"))
+	}
+	if served(open("192.0.2.1:9")) || !served(held[0]) {
+		t.Error("it may have more, or what it had is closed")
+	}
+	for _, peer := range []string{"192.0.2.2:9", "[2001:db8::1]:9", "10.0.0.1:9"} {
+		if !served(open(peer)) {
+			t.Errorf("%s is hindered", peer)
+		}
+	}
+	for range most {
+		open("10.0.0.1:9")
+	}
+	if !served(open("10.0.0.1:9")) {
+		t.Error("a proxy is bound")
+	}
+	for _, c := range held {
+		_ = c.Close()
+	}
+	for end := time.Now().Add(30 * time.Second); !served(open("192.0.2.1:9")); {
+		if time.Now().After(end) {
+			t.Fatal("what it closed counts on")
+		}
+	}
+	stop()
+	<-ended
+}
