@@ -165,6 +165,11 @@ somebody else changes the cloud after the plan was shown, it stops.`,
 			done()
 			return a.print(map[string]int{"changed": plan.Pending()}, func() {
 				fmt.Fprintf(a.stdout, "%d changed; now prove it with 'agentkeys cloud verify'\n", plan.Pending())
+				role := c.Names.RoleARN(c.Names.DataRole)
+				if c.Compatible != "" {
+					role += "-{wallet}"
+				}
+				fmt.Fprintf(a.stdout, "for broker.yaml: cloud.region %s, cloud.bucket %s, cloud.role_arn %s\n", c.Names.Region, c.Names.Bucket, role)
 			})
 		},
 	}
@@ -317,7 +322,7 @@ func (a *app) cloudLintCmd() *cobra.Command {
 		Long: `Read AWS policy documents and name what is known to be wrong with them: where,
 why, and what to write instead. Files given together are read as belonging
 together. With --config it also looks for what a bucket's policy leaves out.`,
-		Example: "  agentkeys cloud lint bucket.json\n  agentkeys cloud lint --config cloud.yaml policies/*.json",
+		Example: "  agentkeys cloud lint bucket.json\n  agentkeys cloud lint --config cloud.yaml policies/*-{trust,permissions}.json policies/bucket.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var docs []cloudpolicy.Named
 			for _, path := range args {

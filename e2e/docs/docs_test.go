@@ -18,11 +18,21 @@
 //	                                                stands for the server's own, ca.pem is its certificate
 //	<!-- test: file NAME -->                        the block is the content of a file
 //	<!-- test: at "PROMPT" type [hidden] "TEXT" --> what a person answers to a prompt
+//	<!-- test: at "PROMPT" open the mailed link --> the same, with the code that the page of the link shows
+//	<!-- test: at "PROMPT" sign NAME -->            the same, with the signature of the user's wallet under a file
 //	<!-- test: node sdk -->, <!-- test: go sdk -->  the official SDKs, installed in the working directory
 //	<!-- test: needs COMMAND -->                    skip the next block where COMMAND fails
 //
 // $KEY is the key that the last stand-in takes. No session may show it, and
 // none may leave it in a file.
+//
+// Documents about a broker run in network and mount namespaces of their own,
+// where names are what they say, as root on Linux:
+//
+//	<!-- test: installation -->  everything that an operator brings along, see installation_test.go
+//	<!-- test: broker -->        the same, with a broker that is up
+//	<!-- test: unit NAME -->     the block is a unit of systemd's: the session's systemctl runs its ExecStart
+//	<!-- test: wallets -->       the wallets that the session has shown so far have their roles in the cloud, and are in $WALLETS
 //
 // A command of agentkeys in any other block is a defect: nobody would notice
 // when it stops working.
@@ -38,6 +48,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/litentry/agentkeys/e2e/cloud/rig"
 )
 
 var update = flag.Bool("update", false, "write docs/reference/commands.md anew")
@@ -60,6 +72,14 @@ func run(m *testing.M) (int, error) {
 	var err error
 	if repo, err = filepath.Abs(filepath.Join("..", "..")); err != nil {
 		return 0, err
+	}
+	binary, err := rig.Inside()
+	if err != nil {
+		return 0, err
+	}
+	if binary != "" {
+		program = filepath.Dir(binary)
+		return m.Run(), nil
 	}
 	if program, err = os.MkdirTemp("", "agentkeys-docs-"); err != nil {
 		return 0, err
@@ -112,14 +132,23 @@ func TestSessions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs every command of the documents")
 	}
+	all := documents(t)
+	if name := os.Getenv(theDocument); name != "" {
+		follow(t, all[name])
+		return
+	}
 	ran := 0
-	for name, doc := range documents(t) {
+	for name, doc := range all {
 		if !doc.hasSession() {
 			continue
 		}
 		ran++
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if doc.needsInstallation() {
+				followApart(t, name)
+				return
+			}
 			follow(t, doc)
 		})
 	}
@@ -183,16 +212,22 @@ func (s *session) prepare(d directive, b *block, skip *bool) error {
 		if b.lang == "console" {
 			return errors.New("a session is no file")
 		}
-		return os.WriteFile(filepath.Join(s.dir, rest), []byte(strings.Join(b.lines, "\n")+"\n"), 0o600)
+		return s.file(rest, b)
 	case "at":
 		return s.willType(rest)
 	case "node", "go":
-		return s.install(context.Background(), word)
+		return s.installSDK(context.Background(), word)
 	case "needs":
 		if out, code, err := s.run(rest); err != nil || code != 0 {
 			s.t.Logf("line %d: skipped, since %q fails here:\n%s", b.line, rest, out)
 			*skip = true
 		}
+	case "installation", "broker":
+		return s.install(word == "broker")
+	case "unit":
+		return s.unit(rest, b)
+	case "wallets":
+		return s.wallets()
 	default:
 		return errors.New("unknown directive")
 	}

@@ -13,19 +13,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/litentry/agentkeys/e2e/cloud/rig"
 )
 
 // errNoTerminal says that there is no pseudo-terminal to be had here.
 var errNoTerminal = errors.New("sessions need a pseudo-terminal of Linux")
 
 // patience is how long one command may take. The first build of an SDK takes
-// longest.
-const patience = 5 * time.Minute
+// longest; commands of documents about a broker have nothing of that kind.
+const patience, patienceApart = 5 * time.Minute, time.Minute
 
 // session is a shell on a terminal, in a home directory of its own.
 type session struct {
@@ -40,12 +43,15 @@ type session struct {
 	stands    map[string]string // address in the document → real address
 	answers   []answer
 	shown     bytes.Buffer // all that was printed
+	world     *rig.World   // of documents about a broker
+	stuck     bool         // a command does not end
 }
 
 // answer is what a person types when a prompt shows up.
 type answer struct {
 	prompt, text string
 	hidden       bool
+	find         func() (string, error) // where the text comes from; nil: it is text
 }
 
 // driver reads commands, each ended by a zero byte, and executes them as if
@@ -152,11 +158,17 @@ func (s *session) read() {
 
 // run executes a command and returns what stood on the terminal after it.
 func (s *session) run(command string) (out string, code int, err error) {
+	if s.stuck {
+		return "", 0, errors.New("an earlier command has not ended")
+	}
 	if _, err := io.WriteString(s.commands, s.asReal(command)+"\x00"); err != nil {
 		return "", 0, err
 	}
 	var got strings.Builder
 	limit := time.After(patience)
+	if s.world != nil {
+		limit = time.After(patienceApart)
+	}
 	asked := 0 // of got, how much has been searched for prompts
 	for {
 		select {
@@ -166,6 +178,7 @@ func (s *session) run(command string) (out string, code int, err error) {
 			}
 			got.Write(b)
 		case <-limit:
+			s.stuck = true
 			return got.String(), 0, errors.New("it does not end; is it waiting for an answer?")
 		}
 		text := got.String()
@@ -202,11 +215,18 @@ func (s *session) answer(a answer) error {
 			return fmt.Errorf("%q shows what is typed", a.prompt)
 		}
 	}
+	if a.find != nil {
+		var err error
+		if a.text, err = a.find(); err != nil {
+			return err
+		}
+	}
 	_, err := io.WriteString(s.tty.master, a.text+"\n")
 	return err
 }
 
-// willType parses "PROMPT" type [hidden] "TEXT".
+// willType parses "PROMPT" type [hidden] "TEXT", "PROMPT" open the mailed link
+// and "PROMPT" sign NAME.
 func (s *session) willType(text string) error {
 	var a answer
 	quoted, err := strconv.QuotedPrefix(text)
@@ -214,6 +234,16 @@ func (s *session) willType(text string) error {
 		return err
 	}
 	a.prompt, _ = strconv.Unquote(quoted)
+	if text[len(quoted):] == " open the mailed link" {
+		a.find = s.openLink
+		s.answers = append(s.answers, a)
+		return nil
+	}
+	if name, ok := strings.CutPrefix(text[len(quoted):], " sign "); ok {
+		a.find = func() (string, error) { return s.sign(filepath.Join(s.dir, name)) }
+		s.answers = append(s.answers, a)
+		return nil
+	}
 	rest, ok := strings.CutPrefix(text[len(quoted):], " type ")
 	if !ok {
 		return errors.New(`it is not: at "PROMPT" type "TEXT"`)
@@ -230,19 +260,27 @@ func (s *session) willType(text string) error {
 }
 
 // asReal puts the addresses of stand-ins where the document has others, and
-// asDocumented back.
+// asDocumented back. Of two that begin alike the longer one counts.
 func (s *session) asReal(text string) string {
-	for documented, real := range s.stands {
-		text = strings.ReplaceAll(text, documented, real)
-	}
-	return text
+	return s.replacer(func(documented, real string) (string, string) { return documented, real }).Replace(text)
 }
 
 func (s *session) asDocumented(text string) string {
+	return s.replacer(func(documented, real string) (string, string) { return real, documented }).Replace(text)
+}
+
+func (s *session) replacer(order func(documented, real string) (from, to string)) *strings.Replacer {
+	var pairs [][2]string
 	for documented, real := range s.stands {
-		text = strings.ReplaceAll(text, real, documented)
+		from, to := order(documented, real)
+		pairs = append(pairs, [2]string{from, to})
 	}
-	return text
+	slices.SortFunc(pairs, func(a, b [2]string) int { return len(b[0]) - len(a[0]) })
+	var list []string
+	for _, p := range pairs {
+		list = append(list, p[0], p[1])
+	}
+	return strings.NewReplacer(list...)
 }
 
 // searchForKeys looks at all that the session showed and left.

@@ -94,9 +94,9 @@ func withoutTLS(s *session, srv *testsrv.Server) string {
 	return plain.Listener.Addr().String()
 }
 
-// install puts the official SDKs of a language where the session's programs
+// installSDK puts the official SDKs of a language where the session's programs
 // find them, as npm install or go get would.
-func (s *session) install(ctx context.Context, lang string) error {
+func (s *session) installSDK(ctx context.Context, lang string) error {
 	cache, err := sdk.Cache()
 	if err != nil {
 		return err
