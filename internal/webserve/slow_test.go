@@ -181,6 +181,7 @@ func TestConnections(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("what it closed counts on")
 		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	stop()
 	<-ended
