@@ -63,7 +63,9 @@ func (w *world) rounds(n, before int, rng *rand.Rand) {
 	var read, rotated int
 	beside.Go(func() { read = w.publishing(ctx) })
 	mine := rand.New(rand.NewPCG(rng.Uint64(), 0))
-	beside.Go(func() { rotated = w.rotating(ctx, mine) })
+	var rotation sync.WaitGroup
+	rctx, still := context.WithCancel(ctx)
+	rotation.Go(func() { rotated = w.rotating(rctx, mine) })
 	for _, g := range grants {
 		for i := range w.replicas {
 			beside.Go(func() { g.listening(ctx, i) })
@@ -84,8 +86,10 @@ func (w *world) rounds(n, before int, rng *rand.Rand) {
 			break
 		}
 	}
+	still()
+	rotation.Wait()
 	if !t.Failed() {
-		w.turned(began)
+		w.turned()
 		for _, m := range writers {
 			m.check()
 		}

@@ -398,7 +398,7 @@ const lead = 12 * time.Second
 const maxRotations = 50
 
 // rotating makes new token keys until ctx ends, and kills a fourth of the
-// attempts, but not the first.
+// attempts.
 func (w *world) rotating(ctx context.Context, rng *rand.Rand) (made int) {
 	config := w.replicas[0].config()
 	for i := 0; ctx.Err() == nil && made < maxRotations; i++ {
@@ -408,7 +408,7 @@ func (w *world) rotating(ctx context.Context, rng *rand.Rand) (made int) {
 			w.t.Error(err)
 			return made
 		}
-		killed := i > 0 && rng.IntN(4) == 0
+		killed := rng.IntN(4) == 0
 		if killed {
 			time.Sleep(time.Duration(rng.IntN(60_000)) * time.Microsecond)
 			_ = cmd.Process.Signal(syscall.SIGKILL)
@@ -419,21 +419,7 @@ func (w *world) rotating(ctx context.Context, rng *rand.Rand) (made int) {
 		if i%5 == 4 {
 			w.ok("broker", "keys", "prune", "--config", config)
 		}
-		var keys []struct {
-			KID  string    `json:"kid"`
-			From time.Time `json:"signs_from"`
-		}
-		if err := json.Unmarshal(w.ok("broker", "keys", "--config", config, "--json"), &keys); err != nil {
-			w.t.Error(err)
-		}
-		w.klock.Lock()
-		for _, k := range keys {
-			if _, known := w.from[k.KID]; !known {
-				w.from[k.KID] = k.From
-			}
-		}
-		made = len(w.from) - 2 // the first of each algorithm are from the installation
-		w.klock.Unlock()
+		made = w.learnKeys()
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Duration(2000+rng.IntN(4000)) * time.Millisecond):
@@ -442,14 +428,39 @@ func (w *world) rotating(ctx context.Context, rng *rand.Rand) (made int) {
 	return made
 }
 
-// turned waits until the first key that was made has begun to sign.
-func (w *world) turned(since time.Time) {
+// learnKeys notes from when each key signs, and returns how many were made
+// since the installation, which makes two.
+func (w *world) learnKeys() (made int) {
+	var keys []struct {
+		KID  string    `json:"kid"`
+		From time.Time `json:"signs_from"`
+	}
+	if err := json.Unmarshal(w.ok("broker", "keys", "--config", w.replicas[0].config(), "--json"), &keys); err != nil {
+		w.t.Error(err)
+	}
+	w.klock.Lock()
+	defer w.klock.Unlock()
+	for _, k := range keys {
+		if _, known := w.from[k.KID]; !known {
+			w.from[k.KID] = k.From
+		}
+	}
+	return len(w.from) - 2
+}
+
+// turned makes a key, and waits until it has begun to sign at replicas that
+// nobody starts again.
+func (w *world) turned() {
+	w.t.Helper()
+	since := time.Now()
+	w.ok("broker", "keys", "rotate", "--config", w.replicas[0].config(), "--lead", lead.String())
+	w.learnKeys()
 	w.t.Helper()
 	w.await("a new key", func() bool {
 		w.klock.Lock()
 		defer w.klock.Unlock()
 		for _, from := range w.from {
-			if from.After(since) && time.Since(from) > time.Second {
+			if from.Sub(since) >= lead && time.Since(from) > time.Second {
 				return true
 			}
 		}
