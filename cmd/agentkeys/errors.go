@@ -61,7 +61,7 @@ func usage(c *cobra.Command, err error) error {
 var exits = map[string]int{
 	control.CodeNotFound: exitNotFound, control.CodeUnknown: exitNotFound,
 	control.CodeExists: exitConflict, control.CodeConflict: exitConflict,
-	control.CodeDenied: exitRefused, control.CodeForbidden: exitRefused, control.CodeBadKey: exitRefused,
+	control.CodeDenied: exitRefused, control.CodeForbidden: exitRefused, control.CodeBadKey: exitRefused, control.CodeLoggedOut: exitRefused,
 	control.CodeRequest: exitUsage, control.CodeCorrupt: exitCorrupt, control.CodeDisk: exitDisk,
 }
 

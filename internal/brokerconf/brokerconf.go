@@ -146,15 +146,17 @@ type Email struct {
 
 // Wallet is Sign-In with Ethereum.
 type Wallet struct {
-	Chains []Chain `yaml:"chains"` // empty: chain 1, keys only
+	// Chains are those on which wallets that are contracts can sign in; one that
+	// is a key signs in on chain 1, and is the same on all.
+	Chains []Chain `yaml:"chains"`
 }
 
-// Chain is one that wallets may name.
+// Chain is one with a node to ask.
 type Chain struct {
 	ID uint64 `yaml:"id"`
-	// RPC asks contracts whether a signature is theirs (ERC-1271). Empty: only
-	// keys can sign in on this chain.
-	RPCFile string `yaml:"rpc_file"` // holds the URL, which may hold a key
+	// RPCFile holds the URL of a node, which may hold a key. The node asks
+	// contracts whether a signature is theirs (ERC-1271).
+	RPCFile string `yaml:"rpc_file"`
 
 	RPC secret.Value `yaml:"-"`
 }
@@ -172,7 +174,6 @@ type Google struct {
 // Passkey is WebAuthn.
 type Passkey struct {
 	RPID string `yaml:"rp_id"` // empty: the host of Origin
-	Name string `yaml:"name"`  // shown by browsers; empty: AgentKeys
 }
 
 // Limits bound what one peer may do.
@@ -365,6 +366,9 @@ func (c *Config) cloud(f *conf.File) {
 	if f.Need("cloud.role_arn", w.RoleARN, "'agentkeys cloud apply' prints it") && !matches(roleARN, w.RoleARN) {
 		f.Fault("cloud.role_arn", w.RoleARN, "it is not the ARN of a role", "write it as arn:aws:iam::123456789012:role/agentkeys-data")
 	}
+	if strings.Contains(w.Bucket, ".") && !w.PathStyle {
+		f.Fault("cloud.bucket", w.Bucket, "no certificate is for a host name with a dot in the bucket's part", "set cloud.path_style, or take a bucket without dots")
+	}
 	if w.Audience == "" {
 		w.Audience = AudienceSTS
 	}
@@ -446,9 +450,6 @@ func (c *Config) logins(f *conf.File) {
 		}
 	}
 	if w := l.Wallet; w != nil {
-		if len(w.Chains) == 0 {
-			w.Chains = []Chain{{ID: 1}}
-		}
 		seen := map[uint64]bool{}
 		for i := range w.Chains {
 			ch := &w.Chains[i]
@@ -456,7 +457,7 @@ func (c *Config) logins(f *conf.File) {
 				f.Fault("logins.wallet.chains", fmt.Sprint(ch.ID), "it is no chain id, or stands twice", "write each chain's id once, as 1 for Ethereum")
 			}
 			seen[ch.ID] = true
-			if ch.RPCFile != "" {
+			if f.Need("logins.wallet.chains", ch.RPCFile, "give each chain the rpc_file of a node; wallets that are keys need no chain") {
 				ch.RPC = f.Secret("logins.wallet.chains", ch.RPCFile)
 				if u, err := url.Parse(string(ch.RPC.Expose())); !ch.RPC.IsZero() && (err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && conf.Loopback(u.Hostname()))) {
 					f.Fault("logins.wallet.chains", ch.RPCFile, "it does not hold an https URL", "write the URL of the chain's RPC into it")
@@ -481,9 +482,6 @@ func (c *Config) logins(f *conf.File) {
 		}
 		if p.RPID != host && !strings.HasSuffix(host, "."+p.RPID) || net.ParseIP(p.RPID) != nil {
 			f.Fault("logins.passkey.rp_id", p.RPID, "browsers accept only the host of origin or a domain above it, and no IP address", "write "+host+" or leave it out")
-		}
-		if p.Name == "" {
-			p.Name = "AgentKeys"
 		}
 	}
 }

@@ -27,7 +27,7 @@ audiences:
   - {name: vendor-two}
 logins:
   email: {from: login@mail.example.com, smtp: "smtp.example.com:587", user: u, password_file: secret}
-  wallet: {chains: [{id: 1, rpc_file: rpc}, {id: 8453}]}
+  wallet: {chains: [{id: 1, rpc_file: rpc}, {id: 8453, rpc_file: rpc}]}
   google: {client_id: id, client_secret_file: secret}
   passkey: {rp_id: example.com}
 `
@@ -132,7 +132,9 @@ func TestFaults(t *testing.T) {
 		{", user: u,", ", user: u, security: ssl,", "there is no such way"},
 		{", user: u,", ", user: u, ca_file: secret,", "logins.email.ca_file"},
 		{", user: u", "", "only one of user and password_file"},
-		{"{id: 8453}", "{id: 1}", "stands twice"},
+		{"{id: 8453,", "{id: 1,", "stands twice"},
+		{"{id: 8453, rpc_file: rpc}", "{id: 8453}", "rpc_file of a node"},
+		{"bucket: agentkeys-prod", "bucket: agentkeys.prod", "path_style"},
 		{"rpc_file: rpc", "rpc_file: badrpc", "https URL"},
 		{"client_id: id, ", "", "logins.google.client_id: it is missing"},
 		{"rp_id: example.com", "rp_id: ample.com", "logins.passkey.rp_id"},

@@ -317,9 +317,6 @@ func methods(o *broker.Options, c *brokerconf.Config) (err error) {
 	if w := l.Wallet; w != nil {
 		var nodes []siwe.Contracts
 		for _, ch := range w.Chains {
-			if ch.RPC.IsZero() {
-				continue
-			}
 			n, err := ethrpc.New(string(ch.RPC.Expose()), ch.ID)
 			if err != nil {
 				return fmt.Errorf("logins.wallet, chain %d: %w", ch.ID, err)

@@ -90,8 +90,9 @@ func TestWatch(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { h.Watch(ctx, time.Millisecond) })
 	next := rotate(t, dir, token.ES256, start, time.Minute)
+	var readers sync.WaitGroup
 	for range 3 {
-		wg.Go(func() {
+		readers.Go(func() {
 			for ctx.Err() == nil {
 				if _, _, ok := h.Ring().Key(next.KID()); ok {
 					return
@@ -103,6 +104,7 @@ func TestWatch(t *testing.T) {
 		})
 	}
 	until(t, func() bool { _, _, ok := h.Ring().Key(next.KID()); return ok })
+	readers.Wait()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -120,7 +120,9 @@ func deploy(t *testing.T, url string, code []byte) siwe.Address {
 	var tx string
 	raw(t, url, "eth_sendTransaction", []any{map[string]string{"from": accounts[0], "data": hexOf(create)}}, &tx)
 	var receipt struct{ ContractAddress, Status string }
-	raw(t, url, "eth_getTransactionReceipt", []any{tx}, &receipt)
+	for end := time.Now().Add(30 * time.Second); receipt.Status == "" && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		raw(t, url, "eth_getTransactionReceipt", []any{tx}, &receipt) // null until it is mined
+	}
 	a, err := siwe.ParseAddress(receipt.ContractAddress)
 	if err != nil || receipt.Status != "0x1" {
 		t.Fatalf("not deployed: %+v, %v", receipt, err)

@@ -1,4 +1,4 @@
-// Package cloudtest is a cloud for tests, as formats.md has it: a VersityGW
+// Package cloudtest is a cloud for tests: a VersityGW
 // with a bucket, our issuer, whose tokens package token signs, and for each
 // wallet a data role that trusts that issuer. It depends on versity, token,
 // cloudpolicy and the root package.
@@ -197,7 +197,7 @@ func Trust(w agentkeys.Wallet) string {
 	return string(cloudpolicy.DataTrust(Names(Bucket), cloudpolicy.Bare(w)).Compact())
 }
 
-// Policy is what formats.md lets the data role do.
+// Policy is what the data role may do.
 func Policy(bucket string, w agentkeys.Wallet) string {
 	return string(cloudpolicy.DataPermissions(Names(bucket), cloudpolicy.Bare(w)).Compact())
 }
