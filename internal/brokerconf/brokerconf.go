@@ -199,6 +199,9 @@ func Load(path string) (*Config, error) {
 	if f.Need("origin", c.Origin, "write the https address that clients use") {
 		f.Origin("origin", c.Origin)
 	}
+	if strings.HasPrefix(c.Origin, "https://") && strings.HasSuffix(c.Origin, ":443") {
+		f.Fault("origin", c.Origin, "browsers call it otherwise, and passkeys and wallets would refuse it", "leave the port out")
+	}
 	c.network(f)
 	c.storage(f)
 	c.signer(f)

@@ -89,6 +89,7 @@ func TestFaults(t *testing.T) {
 		{"origin: https://broker.example.com", "origin: https://broker.example.com/", "origin = \"https://broker.example.com/\": it is not an origin"},
 		{"origin: https://broker.example.com", "origin: http://broker.example.com", "it is not https"},
 		{"origin: https://broker.example.com", "origin: http://localhost", "it is http, and tls is on"},
+		{"origin: https://broker.example.com", "origin: https://broker.example.com:443", "leave the port out"},
 		{"listen: 0.0.0.0:8443", "listen: \"8443\"", "listen = \"8443\""},
 		{"metrics_listen: 127.0.0.1:9090", "metrics_listen: 0.0.0.0:8443", "same as listen"},
 		{"tls: {cert: cert.pem, key: key.pem}", "", "tls: nobody is said to end TLS"},

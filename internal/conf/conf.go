@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -247,15 +248,25 @@ func (f *File) Listen(setting, value string) {
 // for loopback alone.
 func (f *File) Origin(setting, value string) {
 	u, err := url.Parse(value)
+	if strings.Contains(value, "@") {
+		value = "" // it may be a password that stands before it
+	}
 	cure := "write https://HOST or https://HOST:PORT, in lower case, without a slash at its end"
 	switch {
 	case err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || value != u.Scheme+"://"+u.Host || value != strings.ToLower(value):
 		f.Fault(setting, value, "it is not an origin", cure)
+	case strings.HasSuffix(u.Host, ":") || u.Port() != "" && !isPort(u.Port()):
+		f.Fault(setting, value, "its port is none", cure)
 	case u.Scheme == "https":
 	case u.Scheme == "http" && Loopback(u.Hostname()):
 	default:
 		f.Fault(setting, value, "it is not https", cure)
 	}
+}
+
+func isPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
 }
 
 // Loopback reports whether host names this machine.

@@ -101,13 +101,15 @@ func TestGoodSettings(t *testing.T) {
 			t.Errorf("%s: %v", origin, err)
 		}
 	}
-	for _, origin := range []string{"https://x/", "https://x/p", "https://u@x", "https://X", "x", "", "https://", "https://x?q", "http://10.0.0.1", "ftp://x"} {
+	for _, origin := range []string{"https://x/", "https://x/p", "https://u@x", "https://u:canary@x", "https://u:canary%zz@x", "https://X", "x", "", "https://", "https://x?q", "http://10.0.0.1", "ftp://x", "https://x:", "https://x:99999", "https://x:0", "https://x:08"} {
 		f, err := conf.Read(write(t, "listen: x"), &settings{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if f.Origin("origin", origin); f.Err() == nil {
 			t.Errorf("%q is taken for an origin", origin)
+		} else if strings.Contains(f.Err().Error(), "canary") {
+			t.Errorf("a password is in the complaint: %v", f.Err())
 		}
 	}
 }
