@@ -177,8 +177,12 @@ func (a *app) brokerInit(dir, origin string) error {
 	if err := durable.MkdirAll(dir); err != nil {
 		return explain(err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	// It may have been there before, and be more than the broker's: its rights
+	// are its owner's affair.
+	if fi, err := os.Stat(dir); err != nil {
 		return explain(err)
+	} else if fi.Mode().Perm()&0o022 != 0 {
+		return failWith(exitLocked, "exposed", fmt.Errorf("others may write to %s, and so replace what the broker is", dir), "chmod go-w "+dir+", or name another directory")
 	}
 	keys := filepath.Join(dir, "keys")
 	have, err := tokenkeys.Load(keys)
