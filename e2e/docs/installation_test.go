@@ -88,7 +88,8 @@ done
 // administrator at a cloud (VersityGW, whose endpoints are in $S3 and $STS),
 // names and certificates (/etc/ssl/broker.pem), a mail server
 // (smtp.example.com), PostgreSQL (its DSN is in $DSN), a KMS, systemd, and
-// directories of the system. With serve a broker and its signer are up.
+// directories of the system. With serve a broker and its signer are up; the
+// processes of the broker are $BROKERS.
 func (s *session) install(serve bool) error {
 	if s.world != nil {
 		return errors.New("there is one installation to a document")
@@ -131,14 +132,18 @@ func (s *session) install(serve bool) error {
 	s.t.Cleanup(k.Close)
 	s.stands[exampleIdentity], s.stands[exampleEpoch] = k.CreateSymmetric(), k.CreateHMAC(nil)
 	s.t.Cleanup(func() { s.endUnits(units) })
+	brokers := ""
 	if serve {
 		w.Install()
+		for _, p := range w.Replicas {
+			brokers += fmt.Sprint(p.PID(), " ")
+		}
 	}
 	dsn := bytes.ReplaceAll(w.DSN.Expose(), []byte("'"), []byte(`'\''`))
 	for _, c := range []string{
 		"export SSL_CERT_FILE=" + w.CA + " PATH=" + s.home + ":$PATH",
 		"export AWS_ACCESS_KEY_ID=" + root.AccessKeyID + " AWS_SECRET_ACCESS_KEY=" + root.SecretAccessKey + " AWS_EC2_METADATA_DISABLED=true AWS_ENDPOINT_URL_KMS=" + k.URL(),
-		"S3=" + w.Cloud.Endpoint + " STS=" + w.Cloud.STS + " THUMBPRINT=" + w.Cloud.Thumbprint() + " DSN='" + string(dsn) + "'",
+		"S3=" + w.Cloud.Endpoint + " STS=" + w.Cloud.STS + " THUMBPRINT=" + w.Cloud.Thumbprint() + " DSN='" + string(dsn) + "' BROKERS='" + brokers + "'",
 	} {
 		if out, code, err := s.run(c); err != nil || code != 0 {
 			return errors.Join(err, errors.New(out))

@@ -29,6 +29,9 @@ type Process struct {
 // Log is what it has printed.
 func (p *Process) Log() string { return p.log.String() }
 
+// PID is its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 // lines is what a program prints.
 type lines struct {
 	mu  sync.Mutex
