@@ -40,8 +40,8 @@ func (a *app) brokerCmd() *cobra.Command {
 		Use:   "broker",
 		Short: "Serve logins, grants and tokens to many machines",
 		Long: `Serve the broker that broker.yaml describes: it says who is who, and gives the
-cloud tokens that say so. It holds neither a key of yours nor a way to decrypt
-one. It refuses to start on any setting that is missing, unknown or could mean
+cloud and the signer tokens that say so. No key of yours passes through it; but
+who has its token keys can say to be anybody, so guard them. It refuses to start on any setting that is missing, unknown or could mean
 two things, and names the setting, its value and the cure.
 
 SIGTERM ends it after the requests under way. A renewed certificate, and new
