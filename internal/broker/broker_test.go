@@ -372,3 +372,48 @@ type device struct {
 	key     *ecdsa.PrivateKey
 	session brokerapi.Session
 }
+
+// lateLists is a state whose lists take an hour.
+type lateLists struct {
+	broker.State
+	clock *brokertest.Clock
+}
+
+func (l lateLists) List(ctx context.Context, kind, prefix, after string, limit int) ([]broker.Item, error) {
+	items, err := l.State.List(ctx, kind, prefix, after, limit)
+	l.clock.Move(time.Hour)
+	return items, err
+}
+
+// TestSnapshotTime: a snapshot is as old as the beginning of its reading.
+func TestSnapshotTime(t *testing.T) {
+	w := brokertest.NewWorld(t)
+	s := brokertest.SQLite(t, w)
+	b, _ := w.Replica(t, lateLists{s, w.Clock})
+	d := enter(t, w, w.Still(t, s), "ada@example.org")
+	c, err := d.call(t, w, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stream *broker.Stream
+	var before, after time.Time
+	for tries := 0; stream == nil && tries < 100; tries++ { // it is not fresh at once
+		before = w.Clock.Now()
+		if stream, err = b.Subscribe(t.Context(), c); errors.Is(err, broker.ErrUnavailable) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		after = before.Add(time.Minute)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	e, err := stream.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap, ok := e.Data.(brokerapi.Snapshot)
+	if !ok || snap.At.Before(before) || snap.At.After(after) || snap.At.Location() != time.UTC {
+		t.Errorf("%+v, read between %s and %s", e.Data, before, after)
+	}
+}

@@ -145,7 +145,7 @@ func (b *Broker) hear(_ string, n *notice) {
 
 // snapshot is all that is in force for a session's wallet.
 func (b *Broker) snapshot(ctx context.Context, c Caller) (*brokerapi.Snapshot, error) {
-	out := &brokerapi.Snapshot{Agents: []brokerapi.Agent{}}
+	out := &brokerapi.Snapshot{At: b.o.Now().UTC(), Agents: []brokerapi.Agent{}} // At: before anything is read
 	var err error
 	if c.s.Agent.IsZero() {
 		if out.Agents, err = b.agents(ctx, c.s.Account); err != nil {

@@ -223,8 +223,10 @@ const (
 	EventBeat     = "beat"     // Beat
 )
 
-// Snapshot is everything in force.
+// Snapshot is everything in force. Nothing that was acknowledged before At, by
+// the broker's clock, is missing from it.
 type Snapshot struct {
+	At     time.Time     `json:"at"`
 	Agents []Agent       `json:"agents"`
 	Grants []grant.Grant `json:"grants"`
 }
