@@ -291,7 +291,18 @@ func (s *session) searchForKeys() {
 			s.t.Error("the session shows a key")
 		}
 	}
-	err := filepath.WalkDir(s.home, func(path string, d fs.DirEntry, err error) error {
+	dirs := []string{s.home}
+	if s.world != nil {
+		dirs = append(dirs, s.world.Dir)
+	}
+	for _, dir := range dirs {
+		s.searchDir(dir)
+	}
+}
+
+func (s *session) searchDir(dir string) {
+	s.t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || strings.Contains(path, "node_modules") {
 			return err
 		}
