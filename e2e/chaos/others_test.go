@@ -392,7 +392,7 @@ func (r *replayer) check() {
 
 // lead is how long a new key is published before it signs: a replica reads its
 // keys every ten seconds.
-const lead = 12 * time.Second
+const lead = 14 * time.Second
 
 // maxRotations keeps the key set within what a reader of it takes.
 const maxRotations = 50
