@@ -23,6 +23,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/litentry/agentkeys/internal/brokerclient"
 	"github.com/litentry/agentkeys/internal/brokerconf"
 	"github.com/litentry/agentkeys/internal/brokersrv"
 	"github.com/litentry/agentkeys/internal/conf"
@@ -99,8 +100,14 @@ func kmsKey(ctx context.Context, region, endpoint, arn string) (crypto.Signer, e
 
 // configError is a configuration that cannot be used: a mistake of usage.
 func configError(err error) error {
-	if errors.Is(err, conf.ErrConfig) {
-		return failWith(exitUsage, "config", err, "")
+	var faults conf.Faults
+	switch {
+	case errors.As(err, &faults) && len(faults) > 0 && faults[0].Cure != "":
+		return failWith(exitUsage, "config", err, faults[0].Cure)
+	case errors.Is(err, fs.ErrNotExist):
+		return failWith(exitUsage, "config", err, "name a file that is there with --config")
+	case errors.Is(err, conf.ErrConfig):
+		return failWith(exitUsage, "config", err, "mend the file it names")
 	}
 	return explain(err)
 }
@@ -164,6 +171,9 @@ signer, and a broker.yaml to edit. What is there already stays as it is.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if origin == "" {
 				return usage(cmd, errors.New("--origin says what clients call the broker, as https://broker.example.com"))
+			}
+			if at, err := brokerclient.ParseOrigin(origin); err != nil || at != origin {
+				return usage(cmd, fmt.Errorf("--origin %s is not what clients can call a broker: write https://HOST[:PORT], in lower case, without a slash at its end", origin))
 			}
 			return a.brokerInit(args[0], origin)
 		},

@@ -16,6 +16,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/cloud"
 	"github.com/litentry/agentkeys/internal/cloudpolicy"
+	"github.com/litentry/agentkeys/internal/conf"
 )
 
 // cloudFlags are those of every command that reads cloud.yaml.
@@ -396,6 +397,8 @@ func explainCloud(err error) error {
 	switch {
 	case errors.As(err, &told) || errors.Is(err, context.Canceled):
 		return err
+	case errors.Is(err, conf.ErrConfig):
+		return configError(err)
 	case errors.Is(err, cloud.ErrNotOurs):
 		return failWith(exitConflict, "conflict", err, "choose another name in cloud.yaml, or mark it as ours")
 	case errors.Is(err, cloud.ErrChanged):

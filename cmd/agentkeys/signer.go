@@ -298,12 +298,7 @@ func explainSigner(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, conf.ErrConfig):
-		var faults conf.Faults
-		fix := "mend the file it names"
-		if errors.As(err, &faults) && len(faults) > 0 && faults[0].Cure != "" {
-			fix = faults[0].Cure
-		}
-		return failWith(exitUsage, "config", err, fix)
+		return configError(err)
 	case errors.Is(err, durable.ErrLocked):
 		return failWith(exitConflict, "conflict", err, "another signer has the same audit directory, or a rotation is under way: give each its own")
 	case errors.Is(err, syscall.EADDRINUSE):
