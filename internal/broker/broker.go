@@ -23,9 +23,10 @@ const (
 
 // How many of a thing an account may have.
 const (
-	MaxDevices = 64 // the agents' not counted
-	MaxAgents  = 1000
-	MaxGrants  = 200 // of one agent
+	MaxDevices   = 64 // the agents' not counted
+	MaxAgents    = 1000
+	MaxGrants    = 200  // of one agent
+	MaxAllGrants = 2000 // of all agents
 )
 
 // maxCached bounds what a replica remembers of sessions and of devices.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -12,8 +13,9 @@ import (
 	"github.com/litentry/agentkeys/internal/grant"
 )
 
-// maxGrant bounds a grant's JSON, in bytes: it fits into an event too.
-const maxGrant = 48 << 10
+// maxGrant bounds a grant's JSON, in bytes: so all of an account fit into one
+// snapshot, and one into an event.
+const maxGrant = 4 << 10
 
 // revoked is the notice that grants of one agent are.
 func revoked(grants ...grant.Grant) notice {
@@ -64,24 +66,30 @@ func (b *Broker) PutGrant(ctx context.Context, m Master, label agentkeys.Agent, 
 		if err != nil && !errors.Is(err, ErrAbsent) {
 			return err
 		}
+		writes := []Write{
+			put(k, version, g, g.Expires),
+			// Written as it is: whoever removes the agent meanwhile must look
+			// again, and tell of this grant too.
+			put(agentKey(account, label), av, a, never),
+		}
 		if version == 0 {
 			all, err := b.grants(ctx, account, label)
 			if err != nil {
 				return err
 			}
 			if len(all) >= MaxGrants {
-				return ErrFull
+				return fmt.Errorf("%w: an agent has at most %d grants", ErrFull, MaxGrants)
 			}
+			counted, err := b.countGrant(ctx, account)
+			if err != nil {
+				return err
+			}
+			writes = append(writes, counted)
 		}
 		e := grant.Event{Op: "grant.create", Actor: m.s.Wallet, Agent: label, Svc: svc, Grant: g.ID, Subject: describe(&g)}
 		return b.record(ctx, e, func() error {
 			return b.apply(ctx, Change{
-				Writes: []Write{
-					put(k, version, g, g.Expires),
-					// Written as it is: whoever removes the agent meanwhile must
-					// look again, and tell of this grant too.
-					put(agentKey(account, label), av, a, never),
-				},
+				Writes: writes,
 				Events: []NewEvent{notice{Kind: brokerapi.EventGrant, Agent: label, Grant: &g}.event(account)},
 			})
 		})
@@ -90,6 +98,27 @@ func (b *Broker) PutGrant(ctx context.Context, m Master, label agentkeys.Agent, 
 		return grant.Grant{}, err
 	}
 	return g, nil
+}
+
+// countGrant returns the write that counts one more grant of an account. The
+// count is never too low; what has ended or was revoked counts until there seem
+// to be too many, and all are counted again. ErrFull.
+func (b *Broker) countGrant(ctx context.Context, account string) (Write, error) {
+	k := Key{kindGrants, account}
+	rec, version, err := get[countRecord](ctx, b.o.State, k)
+	if err != nil && !errors.Is(err, ErrAbsent) {
+		return Write{}, err
+	}
+	if version == 0 || rec.Count >= MaxAllGrants {
+		if rec.Count, err = count(ctx, b.o.State, kindGrant, account+"/"); err != nil {
+			return Write{}, err
+		}
+	}
+	if rec.Count >= MaxAllGrants {
+		return Write{}, fmt.Errorf("%w: an account has at most %d grants", ErrFull, MaxAllGrants)
+	}
+	rec.Count++
+	return put(k, version, rec, never), nil
 }
 
 // DeleteGrant revokes the grant of svc to an agent. ErrUnknownAgent,

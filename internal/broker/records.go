@@ -31,6 +31,7 @@ const (
 	kindAgent     = "agent"      // <account>/<label>: agentRecord
 	kindEnrolment = "enrolment"  // <digest of the code>: enrolmentRecord
 	kindGrant     = "grant"      // <account>/<agent id>/<service>: grant.Grant
+	kindGrants    = "grants"     // <account>: countRecord
 )
 
 // never is when what does not expire does.
@@ -88,6 +89,10 @@ type enrolmentRecord struct {
 type limitRecord struct {
 	Count int       `json:"count"`
 	Until time.Time `json:"until"`
+}
+
+type countRecord struct {
+	Count int `json:"count"`
 }
 
 func identityKey(identity string) Key { return Key{kindIdentity, digest(identity)} }
@@ -170,6 +175,21 @@ func list[T any](ctx context.Context, s State, kind, prefix string) ([]T, []Item
 		}
 		if len(page) < MaxList {
 			return recs, items, nil
+		}
+		after = page[len(page)-1].Key.Name
+	}
+}
+
+// count counts the items of a kind whose names begin with prefix, and keeps none
+// of them.
+func count(ctx context.Context, s State, kind, prefix string) (n int, err error) {
+	for after := ""; ; {
+		page, err := s.List(ctx, kind, prefix, after, MaxList)
+		if err != nil {
+			return 0, stateError(err)
+		}
+		if n += len(page); len(page) < MaxList {
+			return n, nil
 		}
 		after = page[len(page)-1].Key.Name
 	}
