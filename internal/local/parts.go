@@ -159,6 +159,17 @@ func (r recorded) record(ctx context.Context, e grant.Event, change func() error
 	return err
 }
 
+// revoke is record, but makes the change also if it cannot be recorded: to
+// revoke cannot fail open.
+func (r recorded) revoke(ctx context.Context, e grant.Event, change func() error) error {
+	asked := false
+	err := r.record(ctx, e, func() error { asked = true; return change() })
+	if !asked {
+		err = errors.Join(err, change())
+	}
+	return err
+}
+
 func (r recorded) CreateAgent(ctx context.Context, label agentkeys.Agent, now time.Time) (a book.Agent, err error) {
 	e := grant.Event{Time: now, Op: "agent.create", Agent: label}
 	return a, errors.Join(r.record(ctx, e, func() error {
@@ -170,7 +181,7 @@ func (r recorded) CreateAgent(ctx context.Context, label agentkeys.Agent, now ti
 func (r recorded) RemoveAgent(ctx context.Context, label agentkeys.Agent, now time.Time) ([]*grant.Grant, error) {
 	gone := ofAgent(r.Grants(), label)
 	e := grant.Event{Time: now, Op: "agent.remove", Agent: label}
-	err := r.record(ctx, e, func() error { return r.changes.RemoveAgent(ctx, label) })
+	err := r.revoke(ctx, e, func() error { return r.changes.RemoveAgent(ctx, label) })
 	return gone, errors.Join(err, r.mirror())
 }
 
@@ -183,24 +194,17 @@ func (r recorded) PutGrant(ctx context.Context, label agentkeys.Agent, svc agent
 	return g, err
 }
 
-// RemoveGrant goes to the broker also if nothing is known of the grant here,
-// and if it cannot be recorded: to revoke cannot fail open.
+// RemoveGrant goes to the broker also if nothing is known of the grant here.
 func (r recorded) RemoveGrant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, now time.Time) (g *grant.Grant, err error) {
 	e := grant.Event{Time: now, Op: "grant.revoke", Agent: label, Svc: svc}
 	if known := r.Grant(label, svc); known != nil {
 		e.Grant = known.ID
 	}
-	asked := false
-	remove := func() error {
-		asked = true
+	err = r.revoke(ctx, e, func() error {
 		var err error
 		g, err = r.changes.RemoveGrant(ctx, label, svc)
 		return err
-	}
-	err = r.record(ctx, e, remove)
-	if !asked {
-		err = errors.Join(err, remove())
-	}
+	})
 	return g, err
 }
 
@@ -252,15 +256,17 @@ func (h *Host) Devices(ctx context.Context) ([]brokerapi.Device, error) {
 	return acc.Devices(ctx)
 }
 
-// RevokeDevice ends a device's sessions for good.
+// RevokeDevice ends a device's sessions for good, also if that cannot be
+// recorded here: to revoke cannot fail open.
 func (h *Host) RevokeDevice(ctx context.Context, id string) error {
 	acc, err := h.account()
 	if err != nil {
 		return err
 	}
 	e := grant.Event{Time: h.now().UTC(), Op: "device.revoke", Actor: h.wallet, Subject: id, Decision: grant.Allowed}
-	if err := h.audit.Record(ctx, e); err != nil {
-		return err
+	err = h.audit.Record(ctx, e)
+	if err != nil {
+		err = fmt.Errorf("recording %s: %w", e.Op, err)
 	}
-	return acc.RevokeDevice(ctx, id)
+	return errors.Join(err, acc.RevokeDevice(ctx, id))
 }
