@@ -11,6 +11,7 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -50,17 +51,23 @@ func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
 	if !ok {
 		return fmt.Errorf("%w: %s", book.ErrUnknownAgent, label)
 	}
-	// As in Revoke, what stops the agent waits for nothing.
+	// As in Revoke, what stops the agent waits for nothing, neither its other
+	// grants nor the store.
+	var errs []error
 	for _, g := range h.grantsOf(label) {
 		if _, err := h.dir.RemoveGrant(ctx, label, g.Svc, h.now()); err != nil && !errors.Is(err, book.ErrUnknownGrant) {
-			return err
+			errs = append(errs, err)
 		}
 		h.daemon.Revoked(g.Wallet, g.Svc)
 		h.ledger.Drop(g.ID)
 	}
+	if err := errors.Join(append(errs, h.takeOut(ctx, label))...); err != nil {
+		return err
+	}
 	h.change.Lock()
 	defer h.change.Unlock()
-	// The agent goes last: until then a repetition finds what is left of it.
+	// The agent goes last: until then a repetition finds what is left of it,
+	// and a broker lets its master at its copies.
 	infos, err := h.vault.Infos(ctx, a.Wallet)
 	if err != nil {
 		return err
@@ -78,6 +85,30 @@ func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
 		h.ledger.Drop(g.ID)
 	}
 	return err
+}
+
+// takeOut ends the device of an agent at the broker, and a code that could
+// bring it another.
+func (h *Host) takeOut(ctx context.Context, label agentkeys.Agent) error {
+	if h.opts.Remote == nil {
+		return nil
+	}
+	// A new code ends those before it, and nobody is told this one.
+	_, err := h.opts.Remote.Account.Enrolment(ctx, label)
+	errs := []error{err}
+	all, err := h.opts.Remote.Account.Devices(ctx)
+	errs = append(errs, err)
+	for _, d := range all {
+		if d.Agent != label {
+			continue
+		}
+		err := h.RevokeDevice(ctx, d.ID)
+		if p, ok := errors.AsType[*brokerapi.Problem](err); ok && p.Code == brokerapi.CodeNotFound {
+			continue // out already
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // Agents returns every agent.

@@ -33,14 +33,17 @@ type far struct {
 	silent   error // of Fresh
 	refuse   error // of changes
 	after    error // of changes, after they were made
+	away     error // of listing the store
 	next     int
+	devices  []brokerapi.Device
+	told     []string // what the broker was asked to end
 	beforeIO func() // before an object is read
 }
 
 func newFar(t *testing.T) *far {
 	return &far{
 		t: t, signer: signer.New(signer.NewRoots()), store: shortDir(t),
-		agents: map[agentkeys.Agent]book.Agent{}, grants: map[string]*grant.Grant{},
+		agents: map[agentkeys.Agent]book.Agent{}, grants: map[string]*grant.Grant{}, devices: []brokerapi.Device{{ID: "d"}},
 	}
 }
 
@@ -128,7 +131,7 @@ func (s seen) CreateAgent(_ context.Context, a agentkeys.Agent) (book.Agent, err
 }
 
 func (s seen) RemoveAgent(_ context.Context, a agentkeys.Agent) error {
-	s.set(func() { delete(s.agents, a) })
+	s.set(func() { delete(s.agents, a); s.told = append(s.told, "agent "+a.String()) })
 	s.tell(Change{Agents: true})
 	return nil
 }
@@ -180,20 +183,39 @@ func (s seen) Watch(f func(Change)) { s.set(func() { s.watch = append(s.watch, f
 
 func (s seen) Status() StreamStatus { return StreamStatus{State: StreamLive} }
 
-func (s seen) Enrolment(context.Context, agentkeys.Agent) (brokerapi.Enrolment, error) {
+func (s seen) Enrolment(_ context.Context, a agentkeys.Agent) (brokerapi.Enrolment, error) {
+	s.set(func() { s.told = append(s.told, "codes "+a.String()) })
 	return brokerapi.Enrolment{Code: "code"}, nil
 }
 
 func (s seen) Devices(context.Context) ([]brokerapi.Device, error) {
-	return []brokerapi.Device{{ID: "d"}}, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.devices), nil
 }
 
-func (s seen) RevokeDevice(context.Context, string) error { return nil }
+func (s seen) RevokeDevice(_ context.Context, id string) error {
+	s.set(func() {
+		s.devices = slices.DeleteFunc(s.devices, func(d brokerapi.Device) bool { return d.ID == id })
+		s.told = append(s.told, "device "+id)
+	})
+	return nil
+}
 
 // slow is the store, at the other end of a line.
 type slow struct {
 	vault.Blobs
 	f *far
+}
+
+func (s slow) List(ctx context.Context, p vault.Prefix, after vault.Key, limit int) (vault.Page, error) {
+	s.f.mu.Lock()
+	away := s.f.away
+	s.f.mu.Unlock()
+	if away != nil {
+		return vault.Page{}, away
+	}
+	return s.Blobs.List(ctx, p, after, limit)
 }
 
 func (s slow) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, error) {
