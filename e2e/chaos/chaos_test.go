@@ -21,7 +21,7 @@ const perWorld = 120
 // TestReplicas has ten writers at two replicas on one PostgreSQL, and breaks
 // what it can. AGENTKEYS_CHAOS_ROUNDS says how often, AGENTKEYS_CHAOS_SEED from
 // where.
-func TestReplicas(t *testing.T) { campaign(t, 2, true, 4) }
+func TestReplicas(t *testing.T) { campaign(t, 2, true, 3) }
 
 // TestAlone has them at a broker of its own, on SQLite.
 func TestAlone(t *testing.T) { campaign(t, 1, false, 3) }

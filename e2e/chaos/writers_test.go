@@ -76,9 +76,9 @@ func (w *world) in(d *device, replica int) (bool, error) {
 }
 
 // race has n goroutines try the same, each at some replica, and returns how
-// many won, the last of them, and whether it is not known of others. A loser
-// is refused with one of these codes.
-func (w *world) race(what string, n int, rng *rand.Rand, try func(i, replica int) error, codes ...string) (won, last int, lost bool) {
+// many won, and the last of them. A loser is refused with one of these codes,
+// or does not know.
+func (w *world) race(what string, n int, rng *rand.Rand, try func(i, replica int) error, codes ...string) (won, last int) {
 	errs, at := make([]error, n), make([]int, n)
 	for i := range at {
 		at[i] = rng.IntN(len(w.replicas))
@@ -88,7 +88,7 @@ func (w *world) race(what string, n int, rng *rand.Rand, try func(i, replica int
 		wg.Go(func() { errs[i] = try(i, at[i]) })
 	}
 	wg.Wait()
-	last = -1
+	last, lost := -1, false
 	for i, err := range errs {
 		switch {
 		case err == nil:
@@ -105,7 +105,7 @@ func (w *world) race(what string, n int, rng *rand.Rand, try func(i, replica int
 	if won == 0 && !lost {
 		w.t.Errorf("%s was good for nobody", what)
 	}
-	return won, last, lost
+	return won, last
 }
 
 // loginer logs devices in by a wallet of its own, and takes them out again.
@@ -157,7 +157,7 @@ func (l *loginer) login(rng *rand.Rand) *device {
 		codes[i] = h.Code
 		return err
 	}
-	won, i, _ := w.race("a nonce", 3, rng, prove, brokerapi.CodeLogin)
+	won, i := w.race("a nonce", 3, rng, prove, brokerapi.CodeLogin)
 	if won == 0 {
 		return nil
 	}
@@ -180,7 +180,7 @@ func (l *loginer) login(rng *rand.Rand) *device {
 		}
 		return nil
 	}
-	won, i, _ = w.race("a code", 3, rng, end, brokerapi.CodeLogin)
+	won, _ = w.race("a code", 3, rng, end, brokerapi.CodeLogin)
 	if won == 0 {
 		return nil
 	}
@@ -363,7 +363,7 @@ func (e *enroller) step(rng *rand.Rand) bool {
 		}
 		return err
 	}
-	won, i, _ := w.race("an enrolment code", len(tries), rng, func(i, replica int) error { return enrol(tries[i], replica) }, brokerapi.CodeLogin)
+	won, i := w.race("an enrolment code", len(tries), rng, func(i, replica int) error { return enrol(tries[i], replica) }, brokerapi.CodeLogin)
 	if won == 0 {
 		e.maybe = append(e.maybe, tries...)
 		return false
