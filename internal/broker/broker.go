@@ -19,6 +19,9 @@ import (
 const (
 	LoginLife     = 15 * time.Minute // from its beginning to the hand-off
 	EnrolmentLife = 10 * time.Minute
+	// MaxIdentity is the longest life of a web-identity token that a caller can
+	// ask for: it is nobody's in particular, and no revocation ends it.
+	MaxIdentity = 15 * time.Minute
 )
 
 // How many of a thing an account may have.

@@ -174,8 +174,8 @@ func (b *Broker) Mint(ctx context.Context, c Caller, r MintRequest) (brokerapi.T
 	switch {
 	case life == 0:
 		life = token.AccessLife
-	case life < token.MinIdentity || life > token.MaxIdentity || life%time.Second != 0:
-		return brokerapi.TokenAnswer{}, requestError("a lifetime is %d to %d seconds", int(token.MinIdentity.Seconds()), int(token.MaxIdentity.Seconds()))
+	case life < token.MinIdentity || life > MaxIdentity || life%time.Second != 0:
+		return brokerapi.TokenAnswer{}, requestError("a lifetime is %d to %d seconds", int(token.MinIdentity.Seconds()), int(MaxIdentity.Seconds()))
 	case signer:
 		life = min(life, token.AccessLife)
 	}

@@ -139,7 +139,7 @@ func (s *server) mint(w http.ResponseWriter, r *http.Request, c broker.Caller) e
 	if text, ok := q[brokerapi.ParamLifetime]; ok {
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || n == 0 {
-			return malformed("lifetime is a number of seconds, 60 to 3600")
+			return malformed("lifetime is a number of seconds, 60 to 900")
 		}
 		m.Lifetime = time.Duration(n) * time.Second
 	}

@@ -35,7 +35,7 @@ func TestMint(t *testing.T) {
 	}{
 		{"the master's", master, brokertest.STS, nil, master.s.Wallet.String(), 5 * time.Minute},
 		{"by name", master, brokertest.STS, []string{"wallet", master.s.Wallet.String()}, master.s.Wallet.String(), 5 * time.Minute},
-		{"federated", master, brokertest.Federation, []string{"lifetime", "3600"}, master.s.Wallet.String(), time.Hour},
+		{"federated", master, brokertest.Federation, []string{"lifetime", "900"}, master.s.Wallet.String(), 15 * time.Minute},
 		{"the agent's", agent, brokertest.STS, []string{"lifetime", "60"}, agent.s.Wallet.String(), time.Minute},
 		{"the agent's by its master", master, brokertest.STS, []string{"wallet", agent.s.Wallet.String()}, agent.s.Wallet.String(), 5 * time.Minute},
 	} {
@@ -58,7 +58,7 @@ func TestMint(t *testing.T) {
 		more []string
 		want token.Access
 	}{
-		{master, []string{"lifetime", "3600"}, token.Access{Wallet: master.s.Wallet, Role: token.Master}},
+		{master, []string{"lifetime", "900"}, token.Access{Wallet: master.s.Wallet, Role: token.Master}},
 		{agent, nil, token.Access{Wallet: agent.s.Wallet, Role: token.Agent, Parent: master.s.Wallet, Agent: agent.s.Agent}},
 		{master, []string{"wallet", agent.s.Wallet.String()}, token.Access{Wallet: agent.s.Wallet, Role: token.Master, Parent: master.s.Wallet, Agent: agent.s.Agent}},
 	} {

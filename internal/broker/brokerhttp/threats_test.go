@@ -142,7 +142,7 @@ func TestThreat3ForeignTokens(t *testing.T) {
 		"another grant":     func(f url.Values) { f.Set("grant_type", "client_credentials") },
 		"an actor":          func(f url.Values) { f.Set("actor_token", "x") },
 		"two audiences":     func(f url.Values) { f.Add("audience", brokertest.Federation) },
-		"a long life":       func(f url.Values) { f.Set("lifetime", "3601") },
+		"a long life":       func(f url.Values) { f.Set("lifetime", "901") },
 		"a short life":      func(f url.Values) { f.Set("lifetime", "59") },
 		"a negative life":   func(f url.Values) { f.Set("lifetime", "-60") },
 		"an upper wallet":   func(f url.Values) { f.Set("wallet", strings.ToUpper(d.s.Wallet.String())) },
