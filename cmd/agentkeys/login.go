@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/litentry/agentkeys/internal/device"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/signer"
+	"github.com/litentry/agentkeys/internal/siwe"
 )
 
 type loginOptions struct {
@@ -242,6 +244,9 @@ func (a *app) proveSelf(ctx context.Context, client *brokerclient.Client, req br
 		return brokerapi.Session{}, err
 	}
 	hand.expect(login.ID)
+	if err := checkLogin(client, req, login); err != nil {
+		return brokerapi.Session{}, err
+	}
 	if err := a.instruct(client.Origin(), req, login, o); err != nil {
 		return brokerapi.Session{}, err
 	}
@@ -289,6 +294,57 @@ func (a *app) proveSelf(ctx context.Context, client *brokerclient.Client, req br
 	}
 }
 
+// checkLogin refuses a login that is for another broker, or for another device:
+// what the person proves there would let whoever runs this broker in at that
+// one. Of a mailed link, the mail says where it leads.
+func checkLogin(client *brokerclient.Client, req brokerapi.LoginRequest, login brokerapi.Login) error {
+	origin := client.Origin()
+	no := func(what string) error {
+		return failWith(exitRefused, "foreign-login", fmt.Errorf("what %s wants to be proven is not for itself and this machine: %s", origin, what),
+			"do not prove it in any other way; ask whoever runs this broker")
+	}
+	switch req.Method {
+	case brokerapi.LoginWallet:
+		m, err := siwe.Parse(login.Message)
+		if err != nil {
+			return no("the message: " + err.Error())
+		}
+		_, host, _ := strings.Cut(origin, "://")
+		for _, f := range []struct {
+			what string
+			ok   bool
+		}{
+			{"the domain", m.Scheme == "" && m.Domain == host},
+			{"the URI", m.URI == origin},
+			{"the address", strings.EqualFold(m.Address.String(), req.Address)},
+			{"the request id", m.RequestID == login.ID},
+			{"the device among the resources", slices.Equal(m.Resources, []string{"urn:agentkeys:device:" + client.Device()})},
+		} {
+			if !f.ok {
+				return no(f.what + " of the message is not what was asked for")
+			}
+		}
+	case brokerapi.LoginPasskey:
+		if login.URL != origin+"/login/passkey#"+login.ID {
+			return no("the page is not its own")
+		}
+		return checkPage(login.URL)
+	case brokerapi.LoginGoogle:
+		if err := checkPage(login.URL); err != nil {
+			return err
+		}
+		u, err := url.Parse(login.URL)
+		if err != nil {
+			return no("the page is none")
+		}
+		q, err := url.ParseQuery(u.RawQuery)
+		if err != nil || !slices.Equal(q["redirect_uri"], []string{origin + brokerapi.PathGoogleReturn}) {
+			return no("the page does not lead back to it")
+		}
+	}
+	return nil
+}
+
 // instruct tells the person what to do.
 func (a *app) instruct(origin string, req brokerapi.LoginRequest, login brokerapi.Login, o loginOptions) error {
 	switch req.Method {
@@ -304,9 +360,6 @@ func (a *app) instruct(origin string, req brokerapi.LoginRequest, login brokerap
 		fmt.Fprintf(a.stderr, "Paste the signature (0x…), or sign in a browser:\n\n  %s/login/wallet#%s\n\n",
 			origin, base64.RawURLEncoding.EncodeToString([]byte(login.Message)))
 	default:
-		if err := checkPage(login.URL); err != nil {
-			return err
-		}
 		fmt.Fprintf(a.stderr, "Open this page in a browser on this machine, or anywhere and type the code that\nit shows:\n\n  %s\n\n", login.URL)
 		if o.open {
 			openBrowser(login.URL)

@@ -8,6 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http/httptest"
@@ -29,6 +30,7 @@ import (
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/signerclient"
 	"github.com/litentry/agentkeys/internal/signersrv"
+	"github.com/litentry/agentkeys/internal/siwe"
 	"github.com/litentry/agentkeys/internal/token"
 	"github.com/litentry/agentkeys/internal/webserve"
 )
@@ -64,6 +66,11 @@ func Start(t testing.TB) *World {
 
 	o := bw.Options(brokertest.SQLite(t, bw))
 	o.Origin, o.Wallets = w.URL, signerWallets{wallets}
+	login, err := siwe.NewLogin(w.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Wallet = &walletLogin{asks: login}
 	o.Issuer = &token.Issuer{Issuer: w.URL, Ring: bw.Issuer.Ring}
 	b, err := broker.New(o)
 	if err != nil {
@@ -163,6 +170,25 @@ func (w *World) OpenLink() (login string, h brokerapi.Handoff) {
 		w.t.Fatalf("no link in %q", text)
 	}
 	return login, w.proveMail(login, secret)
+}
+
+// walletLogin asks for the real message, and takes brokertest.SignWallet for a
+// signature.
+type walletLogin struct {
+	brokertest.WalletLogin
+	asks *siwe.Login
+}
+
+// Message implements broker.WalletLogin.
+func (l *walletLogin) Message(r broker.WalletRequest) (string, error) { return l.asks.Message(r) }
+
+// Verify implements broker.WalletLogin.
+func (l *walletLogin) Verify(_ context.Context, r broker.WalletRequest, message, signature string, _ time.Time) (bool, error) {
+	want, err := l.Message(r)
+	if err != nil || message != want || signature != brokertest.SignWallet(r.Address, message) {
+		return false, errors.New("not the message, or not its signature")
+	}
+	return false, nil
 }
 
 // signerWallets asks the signer service for accounts as the broker has them.
