@@ -30,6 +30,8 @@ var (
 	ErrExposed = errors.New("signing keys are open to other users")
 	// ErrUnknown: something is in the directory that is no signing key.
 	ErrUnknown = errors.New("not a directory of signing keys")
+	// ErrFull: there are as many keys as readers of a key set put up with.
+	ErrFull = errors.New("too many signing keys")
 	// ErrEmpty: there is no key.
 	ErrEmpty = errors.New("no signing key")
 )
@@ -144,6 +146,9 @@ func loadFile(path string) (token.Key, error) {
 	return k, nil
 }
 
+// maxKeys bounds the keys of a directory: many readers take no longer key sets.
+const maxKeys = 48
+
 // Rotate makes a key for alg. The first of its alg signs at once; another signs
 // when lead has passed, so that until then everybody has come to know it: lead
 // is at least as long as others keep the JWKS, and replicas the directory. It
@@ -161,6 +166,9 @@ func Rotate(dir string, alg token.Alg, now time.Time, lead time.Duration) (token
 		return token.Key{}, err
 	}
 	defer unlock()
+	if len(keys) >= maxKeys {
+		return token.Key{}, fmt.Errorf("%w: there are %d in %s, which are all published until no token of theirs can be alive: prune, or wait some hours", ErrFull, len(keys), dir)
+	}
 	from := now
 	for _, k := range keys {
 		if k.Alg() == alg {

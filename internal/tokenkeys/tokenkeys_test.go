@@ -277,3 +277,23 @@ func TestOneAtATime(t *testing.T) {
 		t.Errorf("%v, want %v", got, made)
 	}
 }
+
+// TestFull: a key set stays as short as readers want it.
+func TestFull(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	for i := range 48 {
+		if _, err := tokenkeys.Rotate(dir, token.ES256, start, time.Duration(i)*time.Minute); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	if _, err := tokenkeys.Rotate(dir, token.ES256, start, time.Hour); !errors.Is(err, tokenkeys.ErrFull) {
+		t.Errorf("one too many: %v", err)
+	}
+	if h, err := tokenkeys.Hold(dir, token.MasterLife); err != nil {
+		t.Error(err)
+	} else if set, err := h.Ring().JWKS(start); err != nil {
+		t.Error(err)
+	} else if _, err := token.ParseJWKS(set); err != nil {
+		t.Error(err)
+	}
+}

@@ -115,13 +115,27 @@ func (s *Server) Kill(t testing.TB) {
 	if s.cmd == nil {
 		t.Fatal("the server is not running")
 	}
-	children := childrenOf(s.cmd.Process.Pid)
+	// Held first: a process that it makes meanwhile would live on, with the
+	// shared memory.
+	pid := s.cmd.Process.Pid
+	_ = s.cmd.Process.Signal(syscall.SIGSTOP)
+	for end := time.Now().Add(5 * time.Second); !held(pid) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	children := childrenOf(pid)
 	_ = s.cmd.Process.Kill()
 	for _, pid := range children {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	<-s.done
 	s.cmd = nil
+}
+
+// held reports whether a process is stopped.
+func held(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return err != nil || strings.HasPrefix(after, "T")
 }
 
 // Run starts a server that was killed.
