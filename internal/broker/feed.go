@@ -106,7 +106,9 @@ func (f *feed) run(ctx context.Context) {
 	}
 }
 
-// step reads all there is.
+// step reads all there is. Where the state is behind what was told, or lacks
+// something of it, it is another one, as an older copy: then nothing that was
+// remembered counts, and every stream begins anew.
 func (f *feed) step(ctx context.Context, started bool) error {
 	ctx, stop := context.WithTimeout(ctx, 2*time.Second)
 	defer stop()
@@ -114,10 +116,13 @@ func (f *feed) step(ctx context.Context, started bool) error {
 	f.mu.Lock()
 	seq, gap := f.seq, started && since(began, f.read) > gapAfter
 	f.mu.Unlock()
-	if !started || gap {
-		last, err := f.state.Last(ctx)
-		if err != nil {
-			return err
+	last, err := f.state.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if !started || gap || last < seq {
+		if started {
+			f.log.Warn("the events do not go on where they were; everything is read again", "told", seq, "last", last)
 		}
 		f.hear("", nil)
 		f.dropAll()
@@ -130,6 +135,10 @@ func (f *feed) step(ctx context.Context, started bool) error {
 			return err
 		}
 		for _, e := range events {
+			if e.Seq != seq+1 {
+				f.stale()
+				return fmt.Errorf("event %d comes after %d", e.Seq, seq)
+			}
 			f.deliver(e.Topic, e.Value, e.Seq)
 			seq = e.Seq
 		}
@@ -138,6 +147,14 @@ func (f *feed) step(ctx context.Context, started bool) error {
 			return nil
 		}
 	}
+}
+
+// stale makes it as if nothing had been read for long: the next step is after a
+// gap.
+func (f *feed) stale() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.read = time.Time{}
 }
 
 func (f *feed) wait(ctx context.Context) {

@@ -89,7 +89,7 @@ type NewEvent struct {
 
 // Event is one that has happened.
 type Event struct {
-	Seq   int64 // grows; no event becomes visible behind one that was read
+	Seq   int64 // grows by one; no event becomes visible behind one that was read
 	Topic string
 	Value []byte
 	At    time.Time // by the clock of whoever appended it, in whole milliseconds

@@ -201,6 +201,30 @@ func TestWaitWithoutWord(t *testing.T) {
 	}
 }
 
+// TestOlderCopy: where the database becomes an older one, whoever waits for what
+// comes after its last event waits.
+func TestOlderCopy(t *testing.T) {
+	dsn, server := postgres.Start(t)
+	s := open(t, dsn)
+	if _, err := s.Apply(t.Context(), broker.Change{Events: []broker.NewEvent{{Topic: "a"}}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), enough)
+	defer cancel()
+	if err := s.Wait(ctx, 0); err != nil {
+		t.Fatal(err)
+	}
+	server.Exec(t, dsn, `UPDATE state_last SET seq = 0`)
+	for waits := false; !waits; {
+		short, stop := context.WithTimeout(ctx, 2*pollEvery)
+		waits = s.Wait(short, 0) != nil
+		stop()
+		if ctx.Err() != nil {
+			t.Fatal("it does not wait")
+		}
+	}
+}
+
 // TestTold: the server tells of events, so that none waits for the next look.
 func TestTold(t *testing.T) {
 	dsn, _ := postgres.Start(t)

@@ -59,7 +59,7 @@ type State struct {
 
 	mu      sync.Mutex
 	last    int64         // the newest seq that was seen
-	grown   chan struct{} // closed when last grows
+	grown   chan struct{} // closed when last changes
 	closed  bool
 	closing chan struct{}
 	calls   sync.WaitGroup

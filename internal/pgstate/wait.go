@@ -76,7 +76,8 @@ func (s *State) listen(ctx context.Context) error {
 	return nil
 }
 
-// look wakes those who wait if there are new events.
+// look wakes those who wait if there are new events, or fewer than there were:
+// the database is another one then.
 func (s *State) look(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -86,7 +87,7 @@ func (s *State) look(ctx context.Context, conn *pgx.Conn) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if seq > s.last {
+	if seq != s.last {
 		s.last = seq
 		close(s.grown)
 		s.grown = make(chan struct{})

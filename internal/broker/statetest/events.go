@@ -41,7 +41,7 @@ func testEvents(t *testing.T, w *world) {
 		if i == 10 {
 			want.Topic, want.Value = "c", nil
 		}
-		if e.Seq <= before || e.Topic != want.Topic || string(e.Value) != string(want.Value) || !e.At.Equal(want.At) {
+		if e.Seq != before+1 || e.Topic != want.Topic || string(e.Value) != string(want.Value) || !e.At.Equal(want.At) {
 			t.Errorf("event %d is %+v, want %+v behind %d", i, e, want, before)
 		}
 		before = e.Seq
@@ -92,8 +92,8 @@ func testEventsInOrder(t *testing.T, w *world) {
 					return
 				}
 				for _, e := range events {
-					if e.Seq <= after {
-						t.Errorf("event %d came after %d", e.Seq, after)
+					if e.Seq != after+1 {
+						t.Errorf("event %d came behind %d", e.Seq, after)
 					}
 					after = e.Seq
 					followed[f] = append(followed[f], e.Seq)
