@@ -2,15 +2,9 @@ package chaos_test
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -165,7 +159,7 @@ func (w *world) disturb(rng *rand.Rand, wait func(most int)) {
 		wait(50)
 		w.pg.Disconnect(w.t, w.dsn)
 	default:
-		w.killPostgres()
+		w.pg.Kill(w.t)
 		if rng.IntN(2) == 0 {
 			kill(one)
 		}
@@ -197,24 +191,4 @@ func (w *world) disturb(rng *rand.Rand, wait func(most int)) {
 		}
 		return true
 	})
-}
-
-// killPostgres kills PostgreSQL and all of its processes. It is held first: one
-// that it starts in that moment would be nobody's, and could wait for ever for
-// what another held, with the memory that a new server needs.
-func (w *world) killPostgres() {
-	w.t.Helper()
-	_, rest, _ := strings.Cut(string(w.dsn.Expose()), "host=")
-	dir, _, _ := strings.Cut(rest, " ")
-	text, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
-	must(w.t, err)
-	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(first)
-	must(w.t, err)
-	must(w.t, syscall.Kill(pid, syscall.SIGSTOP))
-	w.await("PostgreSQL, to be held", func() bool {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		return err != nil || strings.Contains(string(stat), ") T ")
-	})
-	w.pg.Kill(w.t)
 }
