@@ -163,6 +163,7 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 		err = errors.Join(err, h.deleteCopy(context.WithoutCancel(ctx), gone, a.Wallet, svc))
 	}
 	if err != nil {
+		h.doubt(label)
 		return GrantInfo{}, err
 	}
 	if old != nil {
@@ -283,6 +284,12 @@ func (h *Host) removeCopy(ctx context.Context, g *grant.Grant) error {
 		return nil
 	}
 	return h.deleteCopy(ctx, grant.Event{Agent: g.Agent, Subject: g.Wallet.String(), Grant: g.ID}, g.Wallet, g.Svc)
+}
+
+// hasCopy reports whether there is a copy, of whatever grant.
+func (h *Host) hasCopy(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Service) (bool, error) {
+	infos, err := h.vault.Infos(ctx, w)
+	return slices.ContainsFunc(infos, func(i vault.Info) bool { return i.Service == svc }), err
 }
 
 func (h *Host) deleteCopy(ctx context.Context, e grant.Event, w agentkeys.Wallet, svc agentkeys.Service) error {

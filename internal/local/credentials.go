@@ -90,7 +90,7 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 	}
 	for _, g := range h.grantsFor(svc) {
 		a, ok := h.dir.Agent(g.Agent)
-		if !ok {
+		if !ok || !h.inForce(g) {
 			continue
 		}
 		if err := h.sealCopy(ctx, a, svc); err != nil {
@@ -188,8 +188,9 @@ func (h *Host) read(ctx context.Context, a grant.Action, op string, svc agentkey
 	return h.vault.Load(ctx, p)
 }
 
-// Remove deletes a credential. One that is lent is ErrGranted unless force,
-// which revokes its grants first.
+// Remove deletes a credential with every copy of it, also those whose grant is
+// over. One that is lent is ErrGranted unless force, which revokes its grants
+// first.
 func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) error {
 	if err := h.manage(); err != nil {
 		return err
@@ -205,6 +206,9 @@ func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) er
 	}
 	h.change.Lock()
 	defer h.change.Unlock()
+	if err := h.deleteCopies(ctx, svc); err != nil {
+		return err
+	}
 	e := grant.Event{Time: h.now(), Op: "credential.delete", Actor: h.wallet}
 	p, err := h.decider.Own(ctx, grant.ActDelete, h.wallet, svc, e)
 	if err != nil {
@@ -218,4 +222,19 @@ func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) er
 	}
 	e.Svc, e.Decision, e.Time = svc, grant.Done, h.now().UTC()
 	return h.audit.Record(ctx, e)
+}
+
+// deleteCopies deletes every agent's copy of a service's key. h.change is held.
+func (h *Host) deleteCopies(ctx context.Context, svc agentkeys.Service) error {
+	var errs []error
+	for _, a := range h.dir.Agents() {
+		has, err := h.hasCopy(ctx, a.Wallet, svc)
+		if err == nil && has {
+			err = h.deleteCopy(ctx, grant.Event{Agent: a.Label, Subject: a.Wallet.String()}, a.Wallet, svc)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("the copy of agent %s: %w", a.Label, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -37,7 +37,7 @@ type far struct {
 	next     int
 	devices  []brokerapi.Device
 	told     []string // what the broker was asked to end
-	beforeIO func() // before an object is read
+	beforeIO func()   // before an object is read
 }
 
 func newFar(t *testing.T) *far {

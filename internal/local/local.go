@@ -89,6 +89,7 @@ type Host struct {
 	// revoking. What revokes does so before it waits for it.
 	change   sync.Mutex
 	rotating sync.Mutex
+	doubts   doubts
 
 	closers []func(context.Context) error
 	stop    context.CancelFunc
@@ -139,6 +140,7 @@ func Open(o Options) (_ *Host, err error) {
 		h.wg.Go(func() { h.followRemote(ctx, left) })
 	}
 	h.wg.Go(func() { h.snapshots(ctx) })
+	h.wg.Go(func() { h.sweeps(ctx) })
 	return h, h.audit.Record(context.Background(), grant.Event{
 		Time: h.now(), Op: "daemon.start", Actor: h.wallet, Decision: grant.Done, Subject: "agentkeys " + o.Version,
 	})

@@ -38,14 +38,18 @@ func (h *Host) mend(ctx context.Context, u unfinished) {
 	h.change.Lock()
 	defer h.change.Unlock()
 	if h.opts.Remote == nil {
-		// Elsewhere a copy without a grant may be one whose grant another
-		// device is just about to make.
 		h.deleteOrphans(ctx)
+	} else {
+		// A copy without a grant may be one whose grant another device is just
+		// about to make.
+		for _, a := range h.dir.Agents() {
+			h.doubt(a.Label)
+		}
 	}
 	for svc := range u {
 		for _, g := range h.grantsFor(svc) {
 			a, ok := h.dir.Agent(g.Agent)
-			if !ok {
+			if !ok || !h.inForce(g) {
 				continue
 			}
 			if err := h.sealCopy(ctx, a, svc); err != nil && !errors.Is(err, vault.ErrNotFound) {
@@ -55,7 +59,7 @@ func (h *Host) mend(ctx context.Context, u unfinished) {
 	}
 }
 
-// deleteOrphans deletes copies without a grant. h.change is held.
+// deleteOrphans deletes copies without a grant in force. h.change is held.
 func (h *Host) deleteOrphans(ctx context.Context) {
 	type place struct {
 		w agentkeys.Wallet
@@ -63,7 +67,7 @@ func (h *Host) deleteOrphans(ctx context.Context) {
 	}
 	lent := map[place]bool{}
 	for _, g := range h.dir.Grants() {
-		lent[place{g.Wallet, g.Svc}] = true
+		lent[place{g.Wallet, g.Svc}] = h.inForce(g)
 	}
 	dirs, err := os.ReadDir(filepath.Join(h.paths.Store(), "bots"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -133,5 +134,47 @@ func TestStoreIsDoneLast(t *testing.T) {
 	last, before := entries[1].Event, entries[0].Event
 	if last.Op != opStore || last.Decision != grant.Done || last.Revision != 2 || before.Agent.IsZero() {
 		t.Errorf("%s %s after %s", last.Op, last.Decision, before.Op)
+	}
+}
+
+// TestRemoteMend: a key whose storing was interrupted is sealed anew for the
+// agents, and a copy without a grant, which another machine may be about to
+// lend, goes if it stays one.
+func TestRemoteMend(t *testing.T) {
+	f, master, _, up := farWorld(t)
+	ctx, router := t.Context(), serviceOf(t, "openrouter")
+	second := master.agent("second")
+	p, err := master.decider.Own(ctx, grant.ActStore, master.wallet, router, grant.Event{Time: time.Now(), Op: opStore, Actor: master.wallet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := master.vault.Store(ctx, p, envelope.Record{Secret: secret.FromString(routerKey(2)), Kind: "api-key", Route: "import"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := master.sealCopy(ctx, second, router); err != nil {
+		t.Fatal(err)
+	}
+	ledger := master.paths.Ledger()
+	master.close()
+	if err := os.Remove(ledger); err != nil { // it was killed, and did not save it
+		t.Fatal(err)
+	}
+	master.openFar(f, "")
+	within(t, "the copy is renewed", func() bool {
+		time.Sleep(50 * time.Millisecond) // the budget is a hundred requests
+		if status, body := master.ask("coder"); status != 200 {
+			t.Fatal(status, body)
+		}
+		asked := up.requests()
+		return asked[len(asked)-1].Header.Get("Authorization") == "Bearer "+routerKey(2)
+	})
+	within(t, "the agent is looked after", func() bool { return master.doubted("second") })
+	master.sweep(ctx)
+	if master.copies(second.Wallet) == "" {
+		t.Error("gone at once")
+	}
+	master.sweep(ctx)
+	if master.copies(second.Wallet) != "" {
+		t.Error("a copy is left")
 	}
 }

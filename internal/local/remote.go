@@ -90,6 +90,7 @@ func (h *Host) follow() {
 	}
 	for _, g := range gone {
 		h.ledger.Drop(g.ID)
+		h.doubt(g.Agent)
 		e := grant.Event{
 			Time: h.now().UTC(), Op: "grant.end", Actor: h.wallet, Agent: g.Agent, Svc: g.Svc, Grant: g.ID,
 			Decision: grant.Done, Reason: "told by the broker",
@@ -176,14 +177,6 @@ func (h *Host) fresh(ctx context.Context) error {
 // leftCopy reports whether an agent has a copy without a grant: what is left by
 // a revocation that was interrupted after the broker had acknowledged it.
 func (h *Host) leftCopy(ctx context.Context, a book.Agent, svc agentkeys.Service) bool {
-	infos, err := h.vault.Infos(ctx, a.Wallet)
-	if err != nil {
-		return false
-	}
-	for _, i := range infos {
-		if i.Service == svc {
-			return true
-		}
-	}
-	return false
+	has, err := h.hasCopy(ctx, a.Wallet, svc)
+	return err == nil && has
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/book"
-	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
@@ -462,41 +461,5 @@ func TestLeftCopy(t *testing.T) {
 	}
 	if err := master.Revoke(ctx, coder, router); !errors.Is(err, book.ErrUnknownGrant) {
 		t.Errorf("revoked again: %v", err)
-	}
-}
-
-// TestRemoteMend: a key whose storing was interrupted is sealed anew for the
-// agents, and a copy without a grant, which another machine may be about to
-// lend, is left alone.
-func TestRemoteMend(t *testing.T) {
-	f, master, _, up := farWorld(t)
-	ctx, router := t.Context(), serviceOf(t, "openrouter")
-	second := master.agent("second")
-	p, err := master.decider.Own(ctx, grant.ActStore, master.wallet, router, grant.Event{Time: time.Now(), Op: opStore, Actor: master.wallet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := master.vault.Store(ctx, p, envelope.Record{Secret: secret.FromString(routerKey(2)), Kind: "api-key", Route: "import"}); err != nil {
-		t.Fatal(err)
-	}
-	if err := master.sealCopy(ctx, second, router); err != nil {
-		t.Fatal(err)
-	}
-	ledger := master.paths.Ledger()
-	master.close()
-	if err := os.Remove(ledger); err != nil { // it was killed, and did not save it
-		t.Fatal(err)
-	}
-	master.openFar(f, "")
-	within(t, "the copy is renewed", func() bool {
-		time.Sleep(50 * time.Millisecond) // the budget is a hundred requests
-		if status, body := master.ask("coder"); status != 200 {
-			t.Fatal(status, body)
-		}
-		asked := up.requests()
-		return asked[len(asked)-1].Header.Get("Authorization") == "Bearer "+routerKey(2)
-	})
-	if infos, err := master.vault.Infos(ctx, second.Wallet); err != nil || len(infos) != 1 {
-		t.Errorf("%v %v", infos, err)
 	}
 }
