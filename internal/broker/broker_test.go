@@ -338,33 +338,87 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
-// TestDeviceLimit: a person has so many devices and no more.
+// TestDeviceLimit: a person has so many devices and no more; with one too many
+// the oldest is out, at once and with a word in the log, and no agent's.
 func TestDeviceLimit(t *testing.T) {
 	w := brokertest.NewWorld(t)
-	b := w.Still(t, brokertest.SQLite(t, w))
-	var err error
+	b, _ := w.Replica(t, brokertest.SQLite(t, w))
 	owner := agentkeys.Must(agentkeys.ParseWallet("0x" + strings.Repeat("ab", 20)))
-	for i := range broker.MaxDevices + 1 {
+	var all []*device
+	more := func() {
+		t.Helper()
 		d := &device{key: brokertest.NewKey(t)}
-		key, kerr := b.ProveKey(t.Context(), request(t, w, d, "POST", "/"))
-		if kerr != nil {
-			t.Fatal(kerr)
+		key, err := b.ProveKey(t.Context(), request(t, w, d, "POST", "/"))
+		if err != nil {
+			t.Fatal(err)
 		}
-		l, lerr := b.BeginLogin(t.Context(), key, "", brokerapi.LoginRequest{Method: brokerapi.LoginWallet, Address: owner.String()})
-		if lerr != nil {
-			t.Fatal(lerr)
+		l, err := b.BeginLogin(t.Context(), key, "", brokerapi.LoginRequest{Method: brokerapi.LoginWallet, Address: owner.String()})
+		if err != nil {
+			t.Fatal(err)
 		}
-		h, perr := b.ProveWallet(t.Context(), l.ID, brokerapi.WalletProof{Message: l.Message, Signature: brokertest.SignWallet(owner, l.Message)})
-		if perr != nil {
-			t.Fatal(perr)
+		h, err := b.ProveWallet(t.Context(), l.ID, brokerapi.WalletProof{Message: l.Message, Signature: brokertest.SignWallet(owner, l.Message)})
+		if err != nil {
+			t.Fatal(err)
 		}
-		_, err = b.EndLogin(t.Context(), key, l.ID, h.Code, "")
-		if i < broker.MaxDevices && err != nil {
-			t.Fatalf("device %d: %v", i, err)
+		if d.session, err = b.EndLogin(t.Context(), key, l.ID, h.Code, ""); err != nil {
+			t.Fatalf("device %d: %v", len(all), err)
+		}
+		all = append(all, d)
+	}
+	more()
+	m := all[0].master(t, w, b)
+	if _, err := b.CreateAgent(t.Context(), m, ci); err != nil {
+		t.Fatal(err)
+	}
+	code, err := b.Enrolment(t.Context(), m, ci)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := &device{key: brokertest.NewKey(t)}
+	key, err := b.ProveKey(t.Context(), request(t, w, agent, "POST", "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if agent.session, err = b.Enrol(t.Context(), key, code.Code, ""); err != nil {
+		t.Fatal(err)
+	}
+	for len(all) < broker.MaxDevices {
+		more()
+	}
+	c, err := all[0].call(t, w, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard, err := b.Subscribe(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer heard.Close()
+	more()
+	for e, err := heard.Next(t.Context()); e.Name != brokerapi.EventEnded; e, err = heard.Next(t.Context()) {
+		if err != nil {
+			t.Fatalf("the oldest is not told: %v", err)
 		}
 	}
-	if !errors.Is(err, broker.ErrFull) {
-		t.Errorf("one too many: %v", err)
+	more()
+	for i, d := range append(all, agent) {
+		if _, err := d.call(t, w, b); errors.Is(err, broker.ErrDevice) != (i < 2) {
+			t.Errorf("device %d: %v", i, err)
+		}
+	}
+	if devices, err := b.Devices(t.Context(), all[2].master(t, w, b)); err != nil || len(devices) != broker.MaxDevices+1 {
+		t.Errorf("%d devices, %v", len(devices), err)
+	}
+	for _, decision := range []string{"allow", "done"} {
+		if n := w.Tape.Count("device.revoke", decision); n != 2 {
+			t.Errorf("recorded %d times: %s", n, decision)
+		}
+	}
+	last := w.Tape.Events()[len(w.Tape.Events())-4:]
+	for _, e := range last {
+		if e.Op == "device.revoke" && e.Subject != "device "+all[1].session.Device {
+			t.Errorf("recorded: %+v", e)
+		}
 	}
 }
 

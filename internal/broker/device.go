@@ -3,8 +3,9 @@ package broker
 import (
 	"context"
 	"errors"
-	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/brokerapi"
@@ -114,15 +115,6 @@ func (b *Broker) placeDevice(ctx context.Context, t token.Thumbprint, rec device
 	var events []NewEvent
 	switch {
 	case version == 0:
-		if rec.Agent.IsZero() {
-			all, _, err := list[deviceIndex](ctx, b.o.State, kindDeviceOf, rec.Account+"/")
-			if err != nil {
-				return nil, nil, err
-			}
-			if len(slices.DeleteFunc(all, func(d deviceIndex) bool { return !d.Agent.IsZero() })) >= MaxDevices {
-				return nil, nil, ErrFull
-			}
-		}
 		writes = append(writes, put(deviceOfKey(rec.Account, t), 0, deviceIndex{rec.Agent}, never))
 	case old.Agent != rec.Agent || !old.Agent.IsZero() && old.Account != rec.Account:
 		return nil, nil, ErrTaken
@@ -135,6 +127,54 @@ func (b *Broker) placeDevice(ctx context.Context, t token.Thumbprint, rec device
 		events = append(events, notice{Kind: brokerapi.EventEnded, Device: t, Agent: old.Agent}.event(old.Account))
 	}
 	return writes, events, nil
+}
+
+// makeRoom returns what takes out the master's device that logged in longest
+// ago, where another would be one too many: whoever has lost count of devices
+// can still log in. The Thumbprint is zero if no device goes.
+func (b *Broker) makeRoom(ctx context.Context, account string, key token.Thumbprint) (token.Thumbprint, []Write, []NewEvent, error) {
+	var none, oldest token.Thumbprint
+	all, items, err := list[deviceIndex](ctx, b.o.State, kindDeviceOf, account+"/")
+	if err != nil {
+		return none, nil, nil, err
+	}
+	var masters []Item
+	for i, d := range all {
+		if items[i].Key == deviceOfKey(account, key) {
+			return none, nil, nil, nil // it is one already
+		}
+		if d.Agent.IsZero() {
+			masters = append(masters, items[i])
+		}
+	}
+	if len(masters) < MaxDevices {
+		return none, nil, nil, nil
+	}
+	var made time.Time
+	for _, item := range masters {
+		id := strings.TrimPrefix(item.Key.Name, account+"/")
+		rec, _, err := get[deviceRecord](ctx, b.o.State, Key{kindDevice, id})
+		if errors.Is(err, ErrAbsent) || err == nil && rec.Account != account {
+			return none, []Write{{Key: item.Key, Expect: item.Version}}, nil, nil // it is none any more
+		}
+		if err != nil {
+			return none, nil, nil, err
+		}
+		if oldest.IsZero() || rec.Created.Before(made) {
+			if oldest, err = token.ParseThumbprint(id); err != nil {
+				return none, nil, nil, err
+			}
+			made = rec.Created
+		}
+	}
+	_, _, writes, ended, err := b.dropDevice(ctx, account, oldest)
+	if errors.Is(err, ErrAbsent) {
+		err = ErrConflict // taken out meanwhile
+	}
+	if err != nil {
+		return none, nil, nil, err
+	}
+	return oldest, writes, []NewEvent{ended}, nil
 }
 
 // dropDevice returns the writes that take a device out, and its event.

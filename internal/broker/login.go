@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -143,7 +144,7 @@ func refuse(err error) error {
 }
 
 // EndLogin ends a login for the device that began it: its code is good once.
-// ErrLogin, ErrTaken, ErrFull.
+// Where the account has MaxDevices, its oldest is out. ErrLogin, ErrTaken.
 func (b *Broker) EndLogin(ctx context.Context, key DeviceKey, id, code, name string) (brokerapi.Session, error) {
 	k, err := loginKey(id)
 	if err != nil {
@@ -200,9 +201,22 @@ func (b *Broker) admit(ctx context.Context, login Key, rec loginRecord, version 
 	if err != nil {
 		return deviceRecord{}, err
 	}
-	writes = append(append(writes, ws...), Write{Key: login, Expect: version})
+	oldest, room, ended, err := b.makeRoom(ctx, account, key)
+	if err != nil {
+		return deviceRecord{}, err
+	}
+	writes = append(slices.Concat(writes, ws, room), Write{Key: login, Expect: version})
+	events = append(events, ended...)
+	change := func() error { return b.apply(ctx, Change{Writes: writes, Events: events}) }
+	if !oldest.IsZero() {
+		made := change
+		change = func() error {
+			e := grant.Event{Op: "device.revoke", Actor: wallet, Subject: "device " + oldest.String()}
+			return b.record(ctx, e, made)
+		}
+	}
 	e := grant.Event{Op: "session.login", Actor: wallet, Subject: rec.Method + " device " + key.String()}
-	return device, b.record(ctx, e, func() error { return b.apply(ctx, Change{Writes: writes, Events: events}) })
+	return device, b.record(ctx, e, change)
 }
 
 // account finds the account of an identity, or how to make one: the writes do
