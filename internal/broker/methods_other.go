@@ -83,16 +83,27 @@ type Return struct {
 	Error       string // the provider's refusal, "" if none
 }
 
+// Awaits reports whether a login waits for a browser with this state. ErrLogin.
+func (b *Broker) Awaits(ctx context.Context, r Return) error {
+	_, _, _, err := b.awaits(ctx, r)
+	return err
+}
+
+func (b *Broker) awaits(ctx context.Context, r Return) (id string, rec loginRecord, version int64, err error) {
+	id, secret, _ := strings.Cut(r.State, ".")
+	rec, version, err = b.open(ctx, id, brokerapi.LoginGoogle)
+	if err == nil && !same(rec.Token, digest("state", id, secret)) {
+		err = ErrLogin
+	}
+	return id, rec, version, err
+}
+
 // ProveProvider consumes the state of a browser that came back. It returns the
 // login too. ErrLogin.
 func (b *Broker) ProveProvider(ctx context.Context, r Return) (id string, out brokerapi.Handoff, err error) {
-	id, secret, _ := strings.Cut(r.State, ".")
-	rec, version, err := b.open(ctx, id, brokerapi.LoginGoogle)
+	id, rec, version, err := b.awaits(ctx, r)
 	if err != nil {
 		return id, out, err
-	}
-	if !same(rec.Token, digest("state", id, secret)) {
-		return id, out, ErrLogin
 	}
 	if r.Error != "" || r.Code == "" {
 		// The state is used up by any answer of the provider's.

@@ -126,7 +126,17 @@ func (s *server) googleReturn(w http.ResponseWriter, r *http.Request) error {
 		s.o.Pages.Refused(w, r, http.StatusBadRequest)
 		return nil
 	}
-	id, h, err := s.b.ProveProvider(r.Context(), broker.Return{State: q["state"], Code: q["code"], Issuer: q["iss"], Error: q["error"]})
+	back := broker.Return{State: q["state"], Code: q["code"], Issuer: q["iss"], Error: q["error"]}
+	var id string
+	var h brokerapi.Handoff
+	// Any page can send its visitor's browser here: what is of no login is not
+	// counted, and costs no more than a look.
+	if err = s.b.Awaits(r.Context(), back); err == nil {
+		if !s.attempt(w, r) {
+			return nil
+		}
+		id, h, err = s.b.ProveProvider(r.Context(), back)
+	}
 	switch {
 	case errors.Is(err, broker.ErrLogin):
 		s.o.Pages.Refused(w, r, http.StatusForbidden)

@@ -54,7 +54,7 @@ func (s *server) table() []Route {
 		{Method: post, Path: brokerapi.PathLoginWallet, Who: Anybody, guess: true, open: s.proveWallet},
 		{Method: post, Path: brokerapi.PathPasskeyBegin, Who: Anybody, guess: true, open: s.beginPasskey},
 		{Method: post, Path: brokerapi.PathPasskeyEnd, Who: Anybody, guess: true, open: s.provePasskey},
-		{Method: get, Path: brokerapi.PathGoogleReturn, Who: Anybody, guess: true, open: s.googleReturn},
+		{Method: get, Path: brokerapi.PathGoogleReturn, Who: Anybody, open: s.googleReturn},
 		{Method: post, Path: brokerapi.PathLoginSession, Who: Key, guess: true, keyed: s.endLogin},
 		{Method: post, Path: brokerapi.PathEnrol, Who: Key, guess: true, keyed: s.enrol},
 		{Method: get, Path: "/login/", Who: Anybody, open: s.pages},
@@ -131,22 +131,33 @@ func (s *server) guard(rt Route) (http.Handler, error) {
 		return nil, fmt.Errorf("%s %s: nobody may call it", rt.Method, rt.Path)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rt.guess && s.o.Attempts != nil {
-			if wait, ok := s.o.Attempts.Allow(peer(r)); !ok {
-				webserve.WriteLimited(w, r, wait)
-				return
-			}
-		}
+		// First: a page must not use up what its visitor's logins are counted by.
 		if s.cross.Check(r) != nil {
 			s.fail(w, r, &brokerapi.Problem{
 				Code: brokerapi.CodeForbidden, Status: http.StatusForbidden, Title: "The request comes from a page of another site",
 			})
 			return
 		}
+		if rt.guess && !s.attempt(w, r) {
+			return
+		}
 		if err := serve(w, r); err != nil {
 			s.fail(w, r, err)
 		}
 	}), nil
+}
+
+// attempt counts what could be a guess. It answers one that is one too many, and
+// reports whether to go on.
+func (s *server) attempt(w http.ResponseWriter, r *http.Request) bool {
+	if s.o.Attempts == nil {
+		return true
+	}
+	wait, ok := s.o.Attempts.Allow(peer(r))
+	if !ok {
+		webserve.WriteLimited(w, r, wait)
+	}
+	return ok
 }
 
 // peer is what limits count whoever asks by.

@@ -310,6 +310,30 @@ func TestThreat8Attempts(t *testing.T) {
 	}
 }
 
+// TestThreat8Visitor: a page of another site cannot use up what its visitor's
+// logins are counted by.
+func TestThreat8Visitor(t *testing.T) {
+	w := brokertest.NewWorld(t)
+	n := serve(t, w, brokertest.SQLite(t, w), func(o *brokerhttp.Options) {
+		o.Attempts = webserve.NewLimiter(time.Hour, 5, 100, w.Clock.Now)
+	})
+	l := n.begin(brokertest.NewKey(t), brokerapi.LoginRequest{Method: brokerapi.LoginGoogle})
+	foreign := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://evil.test"}}
+	for range 10 {
+		n.send(call{method: "POST", path: "/v1/logins/" + l.ID + "/mail", body: brokerapi.MailProof{Token: "x"}, header: foreign}).problem(403, brokerapi.CodeForbidden)
+		for _, state := range []string{"", "x", l.ID, l.ID + ".x"} {
+			n.send(call{method: "GET", path: brokerapi.PathGoogleReturn + "?code=x&state=" + state, odd: true}).want(403)
+		}
+	}
+	googled(n, l, "ada", nil).want(200)
+	for i := range 5 { // the beginning, the return, and three more
+		r := n.send(call{method: "POST", path: brokerapi.PathEnrol, key: brokertest.NewKey(t), body: brokerapi.EnrolRequest{Code: "x"}})
+		if want := map[bool]int{true: 403, false: 429}[i < 3]; r.status != want {
+			t.Errorf("try %d: %d", i, r.status)
+		}
+	}
+}
+
 // TestThreat10Provider: state, verifier, nonce and issuer bind the way through
 // a provider, and no e-mail address links anything.
 func TestThreat10Provider(t *testing.T) {
