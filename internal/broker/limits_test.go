@@ -83,3 +83,49 @@ func TestGrantLimits(t *testing.T) {
 		t.Errorf("in the room of those that have ended: %v", err)
 	}
 }
+
+// TestMailLimits: a stranger can neither flood a person with mails, under
+// whatever form of the address, nor keep them from logging in.
+func TestMailLimits(t *testing.T) {
+	w := brokertest.NewWorld(t)
+	b := w.Still(t, brokertest.SQLite(t, w))
+	sent := func(peer, address string, times int) (n int) {
+		t.Helper()
+		for range times {
+			d := &device{key: brokertest.NewKey(t)}
+			key, err := b.ProveKey(t.Context(), request(t, w, d, "POST", "/"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = b.BeginLogin(t.Context(), key, peer, brokerapi.LoginRequest{Method: brokerapi.LoginEmail, Email: address})
+			var limit *broker.LimitError
+			switch {
+			case err == nil:
+				n++
+			case !errors.As(err, &limit) || limit.Wait <= 0 || limit.Wait > 15*time.Minute:
+				t.Error(err)
+			}
+		}
+		return n
+	}
+	for i, c := range []struct {
+		peer, address string
+		want          int
+	}{
+		{"stranger", "ada@example.org", 5},
+		{"stranger", "Ada+1@example.org", 0},
+		{"stranger", "ada@example.com", 5},
+		{"home", "ada@example.org", 5},
+		{"p1", "ada+1@example.org", 5}, {"p2", "ada+2@example.org", 5}, {"p3", "ada+3@example.org", 5}, {"p4", "ada+4@example.org", 5},
+		{"p5", "ada+5@example.org", 0}, // 30 in all
+		{"p5", "eve@example.org", 5},
+	} {
+		if n := sent(c.peer, c.address, 6); n != c.want {
+			t.Errorf("%d: %s: %d mails to %s, want %d", i, c.peer, n, c.address, c.want)
+		}
+	}
+	w.Clock.Move(16 * time.Minute)
+	if n := sent("p5", "ada@example.org", 1); n != 1 {
+		t.Error("it does not end with its window")
+	}
+}

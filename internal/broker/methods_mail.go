@@ -13,10 +13,13 @@ import (
 	"github.com/litentry/agentkeys/internal/brokerapi"
 )
 
-// How many login mails go out in mailWindow: to one address, and for one peer.
+// How many login mails go out in mailWindow: for one peer to one address, for
+// all peers to one address, and for one peer. The second is higher, so that no
+// single stranger can keep a person from logging in.
 const (
 	mailWindow   = 15 * time.Minute
-	mailsTo      = 5
+	mailsFromTo  = 5
+	mailsTo      = 30
 	mailsFrom    = 20
 	mailSendTime = 20 * time.Second
 )
@@ -79,14 +82,22 @@ func parseEmail(s string) (string, error) {
 	return strings.ToLower(s), nil
 }
 
+// mailbox is what limits count an address by: what stands behind a + of the
+// local part names no other person.
+func mailbox(address string) string {
+	local, domain, _ := strings.Cut(address, "@")
+	local, _, _ = strings.Cut(local, "+")
+	return local + "@" + domain
+}
+
 // countMail returns the writes that count a mail. *LimitError.
 func (b *Broker) countMail(ctx context.Context, address, peer string) ([]Write, error) {
-	now := b.o.Now()
+	now, box := b.o.Now(), mailbox(address)
 	var writes []Write
 	for _, l := range []struct {
 		name string
 		most int
-	}{{digest("to", address), mailsTo}, {digest("from", peer), mailsFrom}} {
+	}{{digest("from-to", peer, box), mailsFromTo}, {digest("to", box), mailsTo}, {digest("from", peer), mailsFrom}} {
 		k := Key{kindMail, l.name}
 		rec, version, err := get[limitRecord](ctx, b.o.State, k)
 		switch {
