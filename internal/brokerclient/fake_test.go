@@ -245,7 +245,7 @@ func (f *fake) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.streams.Add(1)
-	snap := brokerapi.Snapshot{Agents: f.agents, Grants: []grant.Grant{}}
+	snap := brokerapi.Snapshot{At: time.Now().Add(time.Hour).UTC(), Agents: f.agents, Grants: []grant.Grant{}}
 	for _, g := range f.grants {
 		snap.Grants = append(snap.Grants, g)
 	}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -114,17 +115,16 @@ func (s *Stream) rest(ctx context.Context, pause time.Duration) bool {
 func (s *Stream) follow(ctx context.Context) (lived bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	asked := s.now()
+	last := s.now()
 	watchdog := time.AfterFunc(firstWord, func() { cancel(errSilent) })
 	defer watchdog.Stop()
-	body, err := s.c.events(ctx)
+	body, asked, err := s.c.events(ctx)
 	if err != nil {
 		return false, cause(ctx, err)
 	}
 	defer body.Close()
 	in := newEvents(body)
-	var path transit
-	last := asked
+	path := transit{asked: asked}
 	for first := true; ; first = false {
 		ev, err := in.next()
 		if err != nil {
@@ -142,7 +142,7 @@ func (s *Stream) follow(ctx context.Context) (lived bool, err error) {
 		if ev.name == brokerapi.EventBeat {
 			err = s.hear(ev, &path, now)
 		} else {
-			err = s.take(ev, asked)
+			err = s.take(ev, &path)
 		}
 		if err != nil {
 			return !first, err
@@ -151,21 +151,30 @@ func (s *Stream) follow(ctx context.Context) (lived bool, err error) {
 }
 
 // transit is how long the beats of one connection take, by two clocks of which
-// nobody knows how they differ: what counts is by how much one beat takes
-// longer than the fastest.
+// nobody knows how they differ. What counts is by how much one beat takes
+// longer than the fastest, and, for what all are held up by, that the snapshot
+// was made after it was asked for.
 type transit struct {
+	asked time.Time // when the snapshot was asked for, by this machine's clock
+	from  time.Time // when it was made, by the broker's
+
 	known bool
 	least time.Duration
 }
 
-// asOf is a beat's own time by this machine's clock: how long it was held up on
-// the way, in a buffer or through a laptop's sleep, does not make it younger.
+// asOf is a beat's own time by this machine's clock, or before: how long it was
+// held up on the way, in a buffer or through a laptop's sleep, does not make it
+// younger.
 func (t *transit) asOf(at, now time.Time) time.Time {
 	took := now.Round(0).Sub(at) // the wall clock: the other stands still in a sleep
 	if !t.known || took < t.least {
 		t.known, t.least = true, took
 	}
-	return now.Add(t.least - took)
+	asOf := now.Add(t.least - took)
+	if least := t.asked.Add(at.Sub(t.from)); least.Before(asOf) {
+		return least
+	}
+	return asOf
 }
 
 // hear takes a beat. One that comes too late to be of use is the end of the
@@ -200,19 +209,25 @@ func cause(ctx context.Context, err error) error {
 }
 
 // take makes of an event what it says. Unknown ones are of a later date.
-func (s *Stream) take(ev event, asked time.Time) error {
+func (s *Stream) take(ev event, path *transit) error {
 	switch ev.name {
 	case brokerapi.EventSnapshot:
 		var snap brokerapi.Snapshot
 		if err := parse(ev, &snap); err != nil {
 			return err
 		}
+		if snap.At.IsZero() {
+			return fmt.Errorf("%w: a snapshot without its time", ErrAnswer)
+		}
 		for i := range snap.Grants {
 			if snap.Grants[i].Validate() != nil {
 				return fmt.Errorf("%w: a grant that makes no sense", ErrAnswer)
 			}
 		}
-		s.snapshot(snap, asked)
+		if path.from.IsZero() { // another one was asked for by nobody
+			path.from = snap.At
+		}
+		s.snapshot(snap, path.asked)
 	case brokerapi.EventGrant:
 		g := new(grant.Grant)
 		if err := parse(ev, g); err != nil {
@@ -247,25 +262,28 @@ func parse(ev event, v any) error {
 	return nil
 }
 
-// events opens a stream.
-func (c *Client) events(ctx context.Context) (io.ReadCloser, error) {
+// events opens a stream. asked is before the request was sent.
+func (c *Client) events(ctx context.Context) (body io.ReadCloser, asked time.Time, err error) {
+	// Not before there is a connection, which may take its time.
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { asked = c.o.Now() }}
 	for again := false; ; again = true {
 		sess, err := c.Session(ctx)
 		if err != nil {
-			return nil, err
+			return nil, asked, err
 		}
 		req, err := c.prepare(ctx, request{method: http.MethodGet, path: brokerapi.PathEvents}, sess.Token)
 		if err != nil {
-			return nil, err
+			return nil, asked, err
 		}
 		req.Header.Set("Accept", "text/event-stream, application/problem+json")
-		resp, err := c.stream.Do(req)
+		asked = c.o.Now()
+		resp, err := c.stream.Do(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
 		if err != nil {
-			return nil, unreachable(ctx, err)
+			return nil, asked, unreachable(ctx, err)
 		}
 		t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 		if resp.StatusCode == http.StatusOK && t == "text/event-stream" {
-			return resp.Body, nil
+			return resp.Body, asked, nil
 		}
 		data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		_ = resp.Body.Close()
@@ -277,6 +295,6 @@ func (c *Client) events(ctx context.Context) (io.ReadCloser, error) {
 			c.drop(sess.Token)
 			continue
 		}
-		return nil, err
+		return nil, asked, err
 	}
 }

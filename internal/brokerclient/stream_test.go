@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/internal/brokerapi"
+	"github.com/litentry/agentkeys/internal/grant"
 )
 
 // heard collects what a Watch was told.
@@ -199,7 +201,7 @@ func TestLate(t *testing.T) {
 	s := &Stream{}
 	s.Directory = newDirectory(time.Now, func() {})
 	now := time.Now()
-	var path transit
+	path := transit{asked: now, from: now.Add(-time.Hour)}
 	beat := func(at, came time.Duration) error {
 		text, _ := json.Marshal(brokerapi.Beat{At: now.Add(at - time.Hour)})
 		return s.hear(event{brokerapi.EventBeat, text}, &path, now.Add(came))
@@ -221,6 +223,41 @@ func TestLate(t *testing.T) {
 	}
 	if !errors.Is(err, errSilent) {
 		t.Errorf("late beats count: %v", err)
+	}
+}
+
+// TestHeldUp: beats that are all held up by as much are as old as they are.
+func TestHeldUp(t *testing.T) {
+	f := newFake(t)
+	c := f.known(t)
+	if _, err := c.Session(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	line := func(w io.Writer, name string, v any) {
+		data, _ := json.Marshal(v)
+		fmt.Fprintf(w, "event: %s\ndata: %s\n\n", name, data)
+	}
+	f.set(func() {
+		f.answer = func(w http.ResponseWriter, r *http.Request) {
+			at := time.Now().Add(-time.Hour).UTC() // clocks differ
+			time.Sleep(freshFor + 100*time.Millisecond)
+			w.Header().Set("Content-Type", "text/event-stream")
+			line(w, brokerapi.EventSnapshot, brokerapi.Snapshot{At: at, Agents: []brokerapi.Agent{}, Grants: []grant.Grant{}})
+			for i := range 3 {
+				line(w, brokerapi.EventBeat, brokerapi.Beat{At: at.Add(time.Duration(i) * 100 * time.Millisecond)})
+				_ = http.NewResponseController(w).Flush()
+				time.Sleep(100 * time.Millisecond)
+			}
+		}
+	})
+	s := &Stream{c: c}
+	s.Directory = newDirectory(time.Now, func() {})
+	_, err := s.follow(t.Context())
+	if !errors.Is(err, errSilent) {
+		t.Errorf("late beats count: %v", err)
+	}
+	if at, live, _ := s.Heard(); live {
+		t.Errorf("it is live as of %v ago", time.Since(at))
 	}
 }
 
@@ -287,9 +324,10 @@ func TestBadStreams(t *testing.T) {
 	if _, err := c.Session(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	snap := "event: snapshot\ndata: {\"agents\":[],\"grants\":[]}\n\n"
+	snap := "event: snapshot\ndata: {\"at\":\"2026-11-21T12:00:00Z\",\"agents\":[],\"grants\":[]}\n\n"
 	for what, text := range map[string]string{
 		"no snapshot":     "event: beat\ndata: {}\n\n",
+		"no time":         "event: snapshot\ndata: {\"agents\":[],\"grants\":[]}\n\n",
 		"no json":         "event: snapshot\ndata: {\n\n",
 		"twice":           "event: snapshot\ndata: {\"agents\":[],\"agents\":[],\"grants\":[]}\n\n",
 		"senseless grant": "event: snapshot\ndata: {\"agents\":[],\"grants\":[{\"id\":\"x\"}]}\n\n",
