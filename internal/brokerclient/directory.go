@@ -128,7 +128,9 @@ func (d *Directory) setAgents(all []brokerapi.Agent) (changed bool) {
 	next := map[agentkeys.Agent]brokerapi.Agent{}
 	for _, a := range all {
 		next[a.Label] = a
-		changed = changed || d.agents[a.Label].Wallet != a.Wallet
+		was := d.agents[a.Label]
+		// One that was made anew under its label has its wallet.
+		changed = changed || was.Wallet != a.Wallet || !was.Created.Equal(a.Created)
 	}
 	changed = changed || len(next) != len(d.agents)
 	d.agents = next

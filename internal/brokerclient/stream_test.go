@@ -93,6 +93,31 @@ func TestDirectoryFollows(t *testing.T) {
 	}
 }
 
+// TestMadeAnew: an agent that was removed and made anew, while nothing was
+// heard, is another.
+func TestMadeAnew(t *testing.T) {
+	f := newFake(t)
+	made := time.Now().UTC()
+	f.agents = []brokerapi.Agent{{Label: coder, Wallet: child, Created: made}}
+	s, h := follow(t, f.known(t))
+	again := func(what string, streams int32, changes int) {
+		t.Helper()
+		f.hangUp()
+		eventually(t, what, func() bool { return f.streams.Load() == streams })
+		if err := s.Fresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.agts != changes {
+			t.Errorf("%s: %d changes", what, h.agts)
+		}
+	}
+	again("the same", 2, 1)
+	f.set(func() { f.agents[0].Created = made.Add(time.Millisecond) })
+	again("another", 3, 2)
+}
+
 // TestReconnect: what happened while nothing was heard is known with the next
 // snapshot, and what did not change is the same as before.
 func TestReconnect(t *testing.T) {

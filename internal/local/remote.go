@@ -105,14 +105,15 @@ func (h *Host) follow() {
 }
 
 // mirror makes the book know the agents that the broker has: placeholders are
-// the book's, and end with their agent.
+// the book's, and end with their agent, also where another was made since under
+// its label, which has the same wallet.
 func (h *Host) mirror() error {
 	h.rem.mirror.Lock()
 	defer h.rem.mirror.Unlock()
 	ctx := context.Background()
 	var errs []error
 	for _, old := range h.book.Agents() {
-		if a, ok := h.dir.Agent(old.Label); ok && a.Wallet == old.Wallet {
+		if a, ok := h.dir.Agent(old.Label); ok && a.Wallet == old.Wallet && a.Created.Equal(old.Created) {
 			continue
 		}
 		if _, err := h.book.RemoveAgent(ctx, old.Label, h.now()); err != nil {
@@ -126,7 +127,7 @@ func (h *Host) mirror() error {
 		if _, known := h.book.Agent(a.Label); known {
 			continue
 		}
-		a, err := h.book.CreateAgent(ctx, a.Label, a.Wallet, h.now())
+		a, err := h.book.CreateAgent(ctx, a.Label, a.Wallet, a.Created)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -295,6 +295,22 @@ func TestMirror(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Removed and made anew between two words of the broker, it is another.
+	f.set(func() {
+		a := f.agents[agentOf(t, "coder")]
+		a.Created = a.Created.Add(time.Millisecond)
+		f.agents[a.Label] = a
+	})
+	f.tell(Change{Agents: true})
+	within(t, "a placeholder of before is dead", func() bool { status, _ := other.askWith(s.Token); return status == 401 })
+	within(t, "a later one is not, and its socket is there", func() bool {
+		if s, err = other.StartSession(t.Context(), agentOf(t, "coder"), time.Hour); err != nil {
+			return false
+		}
+		status, _ := other.askWith(s.Token)
+		_, serr := os.Stat(other.daemon.SocketPath(agentOf(t, "coder")))
+		return status != 401 && serr == nil
+	})
 	master.agent("second")
 	within(t, "the second agent is known", func() bool {
 		_, err := other.StartSession(t.Context(), agentOf(t, "second"), time.Hour)
