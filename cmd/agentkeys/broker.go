@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	stdlog "log"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -42,8 +43,9 @@ func (a *app) brokerCmd() *cobra.Command {
 		Short: "Serve logins, grants and tokens to many machines",
 		Long: `Serve the broker that broker.yaml describes: it says who is who, and gives the
 cloud and the signer tokens that say so. No key of yours passes through it; but
-who has its token keys can say to be anybody, so guard them. It refuses to start on any setting that is missing, unknown or could mean
-two things, and names the setting, its value and the cure.
+who has its token keys can say to be anybody, so guard them. It refuses to start
+on any setting that is missing, unknown or could mean two things, and names the
+setting, its value and the cure.
 
 SIGTERM ends it after the requests under way. A renewed certificate, and new
 token keys, are taken without a restart.`,
@@ -128,7 +130,7 @@ const brokerYAML = `# The broker at %[1]s. 'agentkeys broker --config FILE --che
 origin: %[1]s
 
 # Who ends TLS: this process, or a proxy in front of it.
-listen: 0.0.0.0:8443
+listen: 0.0.0.0:%[3]s
 tls:
   cert: /etc/ssl/broker.pem
   key: /etc/ssl/broker.key
@@ -142,7 +144,7 @@ state:
   # postgres: {dsn_file: dsn}       # several
 
 signer:
-  url: https://signer.example.com:9443
+  url: https://signer.example.com:8443
   # ca_file: signer-ca.pem          # where the signer's certificate is not a public one
   key_file: signer-client.key       # its thumbprint, for signer.yaml: %[2]s
 
@@ -210,9 +212,13 @@ func (a *app) brokerInit(dir, origin string) error {
 	if err != nil {
 		return explain(err)
 	}
+	port := "443"
+	if u, err := url.Parse(origin); err == nil && u.Port() != "" {
+		port = u.Port()
+	}
 	file := filepath.Join(dir, "broker.yaml")
 	if !exists(file) {
-		if err := durable.CreateFile(file, fmt.Appendf(nil, brokerYAML, origin, thumb)); err != nil {
+		if err := durable.CreateFile(file, fmt.Appendf(nil, brokerYAML, origin, thumb, port)); err != nil {
 			return explain(err)
 		}
 	}

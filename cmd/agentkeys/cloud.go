@@ -56,7 +56,7 @@ cloud.yaml says which; nothing is changed that was not shown first.`,
   agentkeys cloud verify --token-file a.jwt --token-file b.jwt`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.cloudPlanCmd(), a.cloudApplyCmd(), a.cloudVerifyCmd(), a.cloudDestroyCmd(), a.cloudRenderCmd(), a.cloudLintCmd())
+	c.AddCommand(a.cloudPlanCmd(), a.cloudApplyCmd(), a.cloudVerifyCmd(), a.cloudDestroyCmd(), a.cloudTokenCmd(), a.cloudRenderCmd(), a.cloudLintCmd())
 	return c
 }
 

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 
 	"github.com/litentry/agentkeys"
-	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/cloud"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -93,58 +90,21 @@ func (a *app) probe(ctx context.Context, agent string, files []string, untagged 
 
 // probeOfLogin has the broker make the tokens.
 func (a *app) probeOfLogin(ctx context.Context, agent string) (p cloud.Probe, done func(), err error) {
-	done = func() {}
-	label, err := agentkeys.ParseAgent(agent)
+	l, client, done, err := a.ownBroker(ctx)
 	if err != nil {
-		return p, done, err
+		return p, func() {}, explainBroker(err)
 	}
-	paths, err := a.paths()
-	if err != nil {
-		return p, done, err
-	}
-	l, err := readProfile(paths)
-	if err != nil {
-		return p, done, err
-	}
-	if l == nil || !l.Agent.IsZero() {
-		return p, done, failWith(exitConflict, "conflict", errors.New("this machine is not logged in at a broker as a master"),
-			"run 'agentkeys login' first, or give two tokens with --token-file")
-	}
-	key, err := l.openDevice(ctx)
-	if err != nil {
-		return p, done, err
-	}
-	client, err := brokerOptions(l.Issuer, key, slog.New(slog.DiscardHandler)).Client()
-	if err != nil {
-		key.Clear()
-		return p, done, explainBroker(err)
-	}
-	done = func() {
-		client.Close()
-		key.Clear()
-	}
-	config, err := client.Config(ctx)
+	other, err := agentWallet(ctx, client, agent)
 	if err != nil {
 		return p, done, explainBroker(err)
 	}
-	if config.Cloud == nil {
-		return p, done, failWith(exitConflict, "conflict", errors.New("the broker has no cloud"), "set cloud in broker.yaml and start it again")
-	}
-	agents, err := client.Agents(ctx)
+	mint, err := minter(ctx, l, client)
 	if err != nil {
 		return p, done, explainBroker(err)
 	}
-	i := slices.IndexFunc(agents, func(a brokerapi.Agent) bool { return a.Label == label })
-	if i < 0 {
-		return p, done, failWith(exitNotFound, "not-found", fmt.Errorf("there is no agent %s", label), "make one with 'agentkeys agent create "+label.String()+"'")
-	}
-	p.Wallets = [2]agentkeys.Wallet{l.Wallet, agents[i].Wallet}
+	p.Wallets = [2]agentkeys.Wallet{l.Wallet, other}
 	p.Token = func(ctx context.Context, w agentkeys.Wallet) (string, error) {
-		about := w
-		if w == l.Wallet {
-			about = agentkeys.Wallet{} // the session's own
-		}
-		t, err := client.Mint(ctx, config.Cloud.Audience, about, 0)
+		t, err := mint(ctx, w)
 		return t.Token, err
 	}
 	return p, done, nil

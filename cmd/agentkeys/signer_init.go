@@ -22,7 +22,7 @@ import (
 )
 
 const signerYAML = `# The signer at %[1]s. 'agentkeys signer --config FILE --check' says what is missing.
-listen: 0.0.0.0:8443
+listen: 0.0.0.0:%[4]s
 metrics_listen: 127.0.0.1:9465
 tls:
   cert: server.crt
@@ -118,13 +118,13 @@ func (a *app) signerInit(ctx context.Context, dir, host string, o signerInit) er
 			return err
 		}
 	}
-	name := host
-	if _, port, err := net.SplitHostPort(o.host); err == nil {
-		name = net.JoinHostPort(host, port)
+	name, port := host, "443"
+	if _, p, err := net.SplitHostPort(o.host); err == nil {
+		name, port = net.JoinHostPort(host, p), p
 	}
 	file := filepath.Join(dir, "signer.yaml")
 	if !exists(file) {
-		if err := durable.CreateFile(file, fmt.Appendf(nil, signerYAML, name, o.broker, roots)); err != nil {
+		if err := durable.CreateFile(file, fmt.Appendf(nil, signerYAML, name, o.broker, roots, port)); err != nil {
 			return err
 		}
 	}

@@ -213,7 +213,7 @@ func TestSignerCommand(t *testing.T) {
 func TestSignerRefusals(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "signer")
 	pass := putFile(t, filepath.Join(t.TempDir(), "p"), "correct horse battery staple\n")
-	good := []string{"--host", "127.0.0.1", "--broker", "https://broker.example.com", "--passphrase-file", pass}
+	good := []string{"--host", "127.0.0.1:8443", "--broker", "https://broker.example.com", "--passphrase-file", pass}
 	with := func(more ...string) []string { return append(append([]string{"init", dir}, good...), more...) }
 	for _, c := range []struct {
 		name string
@@ -298,7 +298,7 @@ func TestSignerOverKMS(t *testing.T) {
 	defer srv.Close()
 	dir := filepath.Join(t.TempDir(), "signer")
 	epoch := srv.CreateHMAC(nil)
-	if _, err := runSigner(t.Context(), &lockedBuffer{}, "init", dir, "--host", "127.0.0.1", "--broker", "https://broker.example.com",
+	if _, err := runSigner(t.Context(), &lockedBuffer{}, "init", dir, "--host", "127.0.0.1:8443", "--broker", "https://broker.example.com",
 		"--kms-key", srv.CreateSymmetric(), "--kms-epoch", epoch, "--region", "eu-central-1", "--kms-endpoint", srv.URL()); err != nil {
 		t.Fatal(err)
 	}

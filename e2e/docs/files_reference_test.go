@@ -28,9 +28,9 @@ func TestServiceFiles(t *testing.T) {
 	}
 
 	broker := filepath.Join(home, "broker")
-	run("broker", "init", broker, "--origin", "http://localhost")
+	run("broker", "init", broker, "--origin", "http://127.0.0.1")
 	serving(t, home, "broker", writeInto(t, broker, "broker.yaml", `
-origin: http://localhost
+origin: http://127.0.0.1
 listen: 127.0.0.1:0
 keys: keys
 audit: audit
@@ -42,7 +42,7 @@ logins: {wallet: {}}
 
 	signer := filepath.Join(home, "signer")
 	run("signer", "init", signer, "--host", "signer.example.com", "--broker", "https://broker.example.com", "--passphrase-file", passphrase)
-	config := strings.Replace(readFrom(t, signer, "signer.yaml"), "0.0.0.0:8443", "127.0.0.1:0", 1)
+	config := strings.Replace(readFrom(t, signer, "signer.yaml"), "0.0.0.0:443", "127.0.0.1:0", 1)
 	config = strings.Replace(config, "127.0.0.1:9465", "127.0.0.1:0", 1)
 	serving(t, home, "signer", writeInto(t, signer, "signer.yaml", config))
 	documented(t, signer, section(t, doc, "A signer"), 6)
