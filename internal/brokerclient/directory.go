@@ -54,6 +54,7 @@ type Directory struct {
 	order  []string        // of dead, oldest first
 	beat   time.Time       // all that was revoked before is told; zero: nothing is
 	ended  bool
+	out    chan struct{} // closed with the end
 	err    error         // why nothing is heard
 	heard  chan struct{} // closed at the next word
 }
@@ -65,7 +66,7 @@ type grantKey struct {
 
 func newDirectory(now func() time.Time, kick func()) *Directory {
 	return &Directory{
-		now: now, kick: kick, heard: make(chan struct{}), dead: map[string]bool{},
+		now: now, kick: kick, heard: make(chan struct{}), out: make(chan struct{}), dead: map[string]bool{},
 		agents: map[agentkeys.Agent]brokerapi.Agent{}, grants: map[grantKey]*grant.Grant{},
 	}
 }
@@ -200,6 +201,9 @@ func (d *Directory) end(err error) {
 			c.Gone = append(c.Gone, g)
 		}
 		d.agents, d.grants = map[agentkeys.Agent]brokerapi.Agent{}, map[grantKey]*grant.Grant{}
+		if !d.ended {
+			close(d.out)
+		}
 		d.ended, d.err = true, err
 		return c
 	})
@@ -294,6 +298,9 @@ func (d *Directory) Heard() (at time.Time, live bool, err error) {
 	}
 	return d.beat, live, d.err
 }
+
+// Out is closed as soon as this device is out: Fresh says ErrEnded from then on.
+func (d *Directory) Out() <-chan struct{} { return d.out }
 
 // Agent returns one agent.
 func (d *Directory) Agent(label agentkeys.Agent) (brokerapi.Agent, bool) {

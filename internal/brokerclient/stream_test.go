@@ -308,6 +308,11 @@ func TestEnded(t *testing.T) {
 		if _, live, err := s.Heard(); live || !errors.Is(err, ErrEnded) {
 			t.Errorf("%s: %v", what, err)
 		}
+		select {
+		case <-s.Out():
+		default:
+			t.Errorf("%s: it is not out", what)
+		}
 	}
 }
 

@@ -34,12 +34,19 @@ func explain(err error) error {
 	return err
 }
 
-// keys and blobs are those parts, with errors that a Host knows.
-type keys struct{ *signerclient.Client }
+// keys and blobs are those parts while this device is in, with errors that a
+// Host knows.
+type keys struct {
+	*signerclient.Client
+	in func() error
+}
 
 var _ local.Epochs = keys{}
 
 func (k keys) KEK(ctx context.Context, w agentkeys.Wallet, s agentkeys.Service, epoch uint32) (envelope.KEK, error) {
+	if err := k.in(); err != nil {
+		return envelope.KEK{}, err
+	}
 	if epoch == 0 { // what Epoch says while no signer answers
 		return envelope.KEK{}, fmt.Errorf("%w: the signer does not say its epoch", local.ErrAway)
 	}
@@ -49,27 +56,45 @@ func (k keys) KEK(ctx context.Context, w agentkeys.Wallet, s agentkeys.Service, 
 
 // Refresh implements local.Epochs.
 func (k keys) Refresh(ctx context.Context) (uint32, error) {
+	if err := k.in(); err != nil {
+		return 0, err
+	}
 	epoch, err := k.Client.Refresh(ctx)
 	return epoch, explain(err)
 }
 
-type blobs struct{ b vault.Blobs }
+type blobs struct {
+	b  vault.Blobs
+	in func() error
+}
 
 func (b blobs) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, error) {
+	if err := b.in(); err != nil {
+		return nil, "", err
+	}
 	data, v, err := b.b.Get(ctx, k)
 	return data, v, explain(err)
 }
 
 func (b blobs) Put(ctx context.Context, k vault.Key, data []byte, c vault.Condition) (vault.Version, error) {
+	if err := b.in(); err != nil {
+		return "", err
+	}
 	v, err := b.b.Put(ctx, k, data, c)
 	return v, explain(err)
 }
 
 func (b blobs) Delete(ctx context.Context, k vault.Key, v vault.Version) error {
+	if err := b.in(); err != nil {
+		return err
+	}
 	return explain(b.b.Delete(ctx, k, v))
 }
 
 func (b blobs) List(ctx context.Context, p vault.Prefix, after vault.Key, limit int) (vault.Page, error) {
+	if err := b.in(); err != nil {
+		return vault.Page{}, err
+	}
 	page, err := b.b.List(ctx, p, after, limit)
 	return page, explain(err)
 }

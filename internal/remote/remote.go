@@ -49,8 +49,14 @@ type Broker struct {
 	session brokerapi.Session
 	key     device.Key
 
-	mu    sync.Mutex
-	taken map[lent]*grant.Grant // revoked here, and not acknowledged by the broker
+	sessions *awssts.Sessions
+	tokens   *tokens
+	done     context.CancelFunc
+	ending   sync.WaitGroup
+
+	mu      sync.Mutex
+	taken   map[lent]*grant.Grant     // revoked here, and not acknowledged by the broker
+	wallets map[agentkeys.Wallet]bool // that have had a session at STS
 }
 
 // Client makes a client of the broker: enough to log in and out.
@@ -63,7 +69,7 @@ func (o Options) Client() (*brokerclient.Client, error) {
 // Open takes a session with the device's key, asks the broker where store and
 // signer are, and begins to follow it.
 func Open(ctx context.Context, o Options) (_ *Broker, err error) {
-	b := &Broker{taken: map[lent]*grant.Grant{}, key: o.Key}
+	b := &Broker{taken: map[lent]*grant.Grant{}, wallets: map[agentkeys.Wallet]bool{}, key: o.Key}
 	defer func() {
 		if err != nil {
 			b.Close()
@@ -89,13 +95,46 @@ func Open(ctx context.Context, o Options) (_ *Broker, err error) {
 		return nil, err
 	}
 	b.stream = b.client.Events()
+	open, done := context.WithCancel(context.Background())
+	b.done = done
+	b.ending.Go(func() {
+		select {
+		case <-open.Done():
+		case <-b.stream.Out():
+			b.forget()
+		}
+	})
 	return b, nil
 }
 
-func (b *Broker) openStore(c brokerapi.Cloud) error {
-	sessions, err := awssts.New(awssts.Config{Region: c.Region, Endpoint: c.STSEndpoint, RoleARN: c.RoleARN},
+// in refuses what a device that is out asks for: store and signer would take
+// what it was given before, until that ends.
+func (b *Broker) in() error {
+	select {
+	case <-b.stream.Out():
+		return explain(brokerclient.ErrEnded)
+	default:
+		return nil
+	}
+}
+
+// forget drops the sessions and tokens of a device that is out.
+func (b *Broker) forget() {
+	b.tokens.forget()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for w := range b.wallets {
+		b.sessions.Forget(w)
+	}
+}
+
+func (b *Broker) openStore(c brokerapi.Cloud) (err error) {
+	b.sessions, err = awssts.New(awssts.Config{Region: c.Region, Endpoint: c.STSEndpoint, RoleARN: c.RoleARN},
 		func(ctx context.Context, w agentkeys.Wallet) (string, error) {
 			// Used once: the session that comes of it lasts.
+			b.mu.Lock()
+			b.wallets[w] = true
+			b.mu.Unlock()
 			m, err := b.client.Mint(ctx, c.Audience, w, 0)
 			return m.Token, err
 		})
@@ -105,16 +144,16 @@ func (b *Broker) openStore(c brokerapi.Cloud) error {
 	b.blobs, err = s3blob.Open(s3blob.Config{
 		Region: c.Region, Bucket: c.Bucket, Endpoint: c.S3Endpoint, PathStyle: c.PathStyle,
 		ClaimDeletes: c.S3Endpoint != "", // another server than AWS's own
-	}, sessions.Credentials)
+	}, b.sessions.Credentials)
 	return err
 }
 
 func (b *Broker) openKeys(s brokerapi.Signer, o Options) (err error) {
-	tokens := &tokens{now: o.Now, mint: func(ctx context.Context, w agentkeys.Wallet) (brokerclient.Minted, error) {
+	b.tokens = &tokens{now: o.Now, mint: func(ctx context.Context, w agentkeys.Wallet) (brokerclient.Minted, error) {
 		return b.client.Mint(ctx, s.Audience, w, 0)
 	}}
 	b.keys, err = signerclient.New(signerclient.Options{
-		URL: s.URL, CA: []byte(s.CA), Key: o.Key.Private(), Wallet: b.session.Wallet, Token: tokens.get, Now: o.Now,
+		URL: s.URL, CA: []byte(s.CA), Key: o.Key.Private(), Wallet: b.session.Wallet, Token: b.tokens.get, Now: o.Now,
 	})
 	return err
 }
@@ -135,12 +174,16 @@ func (b *Broker) Parts() (*local.Remote, error) {
 	}
 	return &local.Remote{
 		Issuer: b.client.Origin(), Wallet: b.session.Wallet, Agent: b.session.Agent, LogSeed: seed,
-		Keys: keys{b.keys}, Blobs: blobs{b.blobs}, Dir: d, Changes: b, Stream: stream{b.stream}, Account: b.client,
+		Keys: keys{b.keys, b.in}, Blobs: blobs{b.blobs, b.in}, Dir: d, Changes: b, Stream: stream{b.stream}, Account: b.client,
 	}, nil
 }
 
 // Close ends the stream and lets connections go. The Host is closed before.
 func (b *Broker) Close() {
+	if b.done != nil {
+		b.done()
+		b.ending.Wait()
+	}
 	if b.stream != nil {
 		b.stream.Close()
 	}

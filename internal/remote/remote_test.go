@@ -224,6 +224,41 @@ func TestBrokerSilent(t *testing.T) {
 	}
 }
 
+// TestRevokedLaptop: a machine of the owner's that was revoked shows nothing any
+// more, though store and signer would still take what it was given.
+func TestRevokedLaptop(t *testing.T) {
+	w := remotetest.Start(t)
+	ctx, k := t.Context(), device.New()
+	w.Login(w.Client(k), "ada@example.com")
+	m := open(t, w, k)
+	if _, err := m.Store(ctx, router, secret.FromString(key), local.StoreOptions{NoVerify: true}); err != nil {
+		t.Fatal(err)
+	}
+	v, err := m.Reveal(ctx, router)
+	if err != nil || string(v.Expose()) != key {
+		t.Fatalf("%v", err)
+	}
+	v.Clear()
+	other := w.Client(device.New())
+	w.Login(other, "ada@example.com")
+	if err := other.RevokeDevice(ctx, m.broker.Session().Device); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "it knows", func() bool {
+		st, err := m.Status(ctx)
+		return err == nil && st.Broker.Stream.State == local.StreamEnded
+	})
+	if _, err := m.Reveal(ctx, router); !errors.Is(err, local.ErrLoggedOut) {
+		t.Errorf("revealed: %v", err)
+	}
+	if _, err := m.Credential(ctx, router); !errors.Is(err, local.ErrLoggedOut) {
+		t.Errorf("shown: %v", err)
+	}
+	if _, err := m.Store(ctx, router, secret.FromString(key), local.StoreOptions{NoVerify: true}); !errors.Is(err, local.ErrLoggedOut) {
+		t.Errorf("stored: %v", err)
+	}
+}
+
 // TestStoreDown: a store that does not answer is an error that says so.
 func TestStoreDown(t *testing.T) {
 	w := remotetest.Start(t)

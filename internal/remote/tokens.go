@@ -22,6 +22,7 @@ type tokens struct {
 	flight singleflight.Group
 	mu     sync.Mutex
 	all    map[agentkeys.Wallet]brokerclient.Minted
+	over   bool // none is kept any more
 }
 
 func (t *tokens) get(ctx context.Context, w agentkeys.Wallet) (string, error) {
@@ -60,9 +61,19 @@ func (t *tokens) lasts(m brokerclient.Minted) bool {
 	return t.now().Round(0).Before(m.Expires.Round(0).Add(-spare))
 }
 
+// forget drops all, for good.
+func (t *tokens) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all, t.over = nil, true
+}
+
 func (t *tokens) keep(w agentkeys.Wallet, m brokerclient.Minted) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.over {
+		return
+	}
 	next := map[agentkeys.Wallet]brokerclient.Minted{w: m}
 	for w, m := range t.all { // what ended goes, so that there are not more and more
 		if _, anew := next[w]; !anew && t.lasts(m) {
