@@ -22,35 +22,45 @@ func (b *Broker) CreateAgent(ctx context.Context, m Master, label agentkeys.Agen
 	if label.IsZero() {
 		return brokerapi.Agent{}, requestError("an agent has a label")
 	}
-	all, err := b.agents(ctx, m.account())
+	account := m.account()
+	var rec agentRecord
+	// A lane of its own: the signer may take its time, and no revocation waits
+	// for that.
+	err := b.change(ctx, "create/"+account, func(try *tries) error {
+		all, err := b.agents(ctx, account)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(all, func(a brokerapi.Agent) bool { return a.Label == label }) {
+			return ErrAgentExists
+		}
+		if len(all) >= MaxAgents {
+			return ErrFull
+		}
+		w, err := b.o.Wallets.Agent(ctx, account, label)
+		if err != nil {
+			return fmt.Errorf("%w: the signer: %w", ErrUnavailable, err)
+		}
+		rec = agentRecord{ID: randomHex(10), Label: label, Wallet: w, Created: b.o.Now().UTC()}
+		e := grant.Event{Op: "agent.create", Actor: m.s.Wallet, Agent: label, Subject: w.String()}
+		err = try.record(ctx, e, func() error {
+			return b.apply(ctx, Change{
+				Writes: []Write{
+					put(agentKey(account, label), 0, rec, never),
+					put(walletKey(w), 0, walletRecord{account, label}, never),
+				},
+				Events: []NewEvent{notice{Kind: brokerapi.EventAgents}.event(account)},
+			})
+		})
+		if errors.Is(err, ErrConflict) {
+			return ErrAgentExists
+		}
+		return err
+	})
 	if err != nil {
 		return brokerapi.Agent{}, err
 	}
-	if slices.ContainsFunc(all, func(a brokerapi.Agent) bool { return a.Label == label }) {
-		return brokerapi.Agent{}, ErrAgentExists
-	}
-	if len(all) >= MaxAgents {
-		return brokerapi.Agent{}, ErrFull
-	}
-	w, err := b.o.Wallets.Agent(ctx, m.account(), label)
-	if err != nil {
-		return brokerapi.Agent{}, fmt.Errorf("%w: the signer: %w", ErrUnavailable, err)
-	}
-	rec := agentRecord{ID: randomHex(10), Label: label, Wallet: w, Created: b.o.Now().UTC()}
-	e := grant.Event{Op: "agent.create", Actor: m.s.Wallet, Agent: label, Subject: w.String()}
-	err = b.record(ctx, e, func() error {
-		return b.apply(ctx, Change{
-			Writes: []Write{
-				put(agentKey(m.account(), label), 0, rec, never),
-				put(walletKey(w), 0, walletRecord{m.account(), label}, never),
-			},
-			Events: []NewEvent{notice{Kind: brokerapi.EventAgents}.event(m.account())},
-		})
-	})
-	if errors.Is(err, ErrConflict) {
-		return brokerapi.Agent{}, ErrAgentExists
-	}
-	return rec.api(), err
+	return rec.api(), nil
 }
 
 // Agents lists the account's.
@@ -74,7 +84,7 @@ func (b *Broker) agent(ctx context.Context, account string, label agentkeys.Agen
 // ErrUnknownAgent.
 func (b *Broker) RemoveAgent(ctx context.Context, m Master, label agentkeys.Agent) error {
 	account := m.account()
-	return retry(ctx, func() error {
+	return b.change(ctx, account, func(try *tries) error {
 		a, version, err := b.agent(ctx, account, label)
 		if err != nil {
 			return err
@@ -109,7 +119,7 @@ func (b *Broker) RemoveAgent(ctx context.Context, m Master, label agentkeys.Agen
 			events = append(events, revoked(grants...).event(account))
 		}
 		e := grant.Event{Op: "agent.remove", Actor: m.s.Wallet, Agent: label, Subject: a.Wallet.String()}
-		err = b.revoke(ctx, e, func() error {
+		err = try.revoke(ctx, e, func() error {
 			err := b.apply(ctx, Change{Writes: writes, Events: events})
 			if err != nil && !errors.Is(err, ErrConflict) {
 				if device != 0 {
@@ -149,7 +159,7 @@ func (b *Broker) clean(ctx context.Context, items []Item) {
 // agent are dead from then on. ErrUnknownAgent.
 func (b *Broker) Enrolment(ctx context.Context, m Master, label agentkeys.Agent) (out brokerapi.Enrolment, err error) {
 	account := m.account()
-	err = retry(ctx, func() error {
+	err = b.change(ctx, account, func(try *tries) error {
 		a, version, err := b.agent(ctx, account, label)
 		if err != nil {
 			return err
@@ -159,7 +169,7 @@ func (b *Broker) Enrolment(ctx context.Context, m Master, label agentkeys.Agent)
 		a.Code = digest("enrolment", code)
 		out = brokerapi.Enrolment{Code: shown, Expires: ends}
 		e := grant.Event{Op: "agent.enrolment", Actor: m.s.Wallet, Agent: label}
-		return b.record(ctx, e, func() error {
+		return try.record(ctx, e, func() error {
 			return b.apply(ctx, Change{Writes: []Write{
 				put(agentKey(account, label), version, a, never),
 				put(Key{kindEnrolment, a.Code}, 0, enrolmentRecord{account, label}, ends),
@@ -184,7 +194,7 @@ func (b *Broker) Enrol(ctx context.Context, key DeviceKey, code, name string) (b
 	}
 	d := digest("enrolment", parseCode(code, enrolmentLen))
 	var device deviceRecord
-	err = retry(ctx, func() error {
+	err = b.change(ctx, "enrolment/"+d, func(try *tries) error {
 		rec, version, err := get[enrolmentRecord](ctx, b.o.State, Key{kindEnrolment, d})
 		if errors.Is(err, ErrAbsent) {
 			return ErrLogin
@@ -223,7 +233,7 @@ func (b *Broker) Enrol(ctx context.Context, key DeviceKey, code, name string) (b
 		writes = append(writes, put(agentKey(rec.Account, a.Label), av, a, never), Write{Key: Key{kindEnrolment, d}, Expect: version})
 		events = append(events, notice{Kind: brokerapi.EventAgents}.event(rec.Account))
 		e := grant.Event{Op: "agent.enrol", Actor: a.Wallet, Parent: master.Wallet, Agent: a.Label, Subject: "device " + key.String()}
-		return b.record(ctx, e, func() error { return b.apply(ctx, Change{Writes: writes, Events: events}) })
+		return try.record(ctx, e, func() error { return b.apply(ctx, Change{Writes: writes, Events: events}) })
 	})
 	if err != nil {
 		return brokerapi.Session{}, err

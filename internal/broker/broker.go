@@ -69,6 +69,7 @@ type Broker struct {
 	devices  *devices
 	buried   ids // grants that were to be revoked here, though the state did not say that it is done
 	feed     *feed
+	lanes    lanes
 }
 
 // New makes a broker. Until Run runs it has no streams, and reads State for
@@ -162,60 +163,6 @@ func (b *Broker) apply(ctx context.Context, c Change) error {
 	defer stop()
 	_, err := b.o.State.Apply(ctx, c)
 	return stateError(err)
-}
-
-// retry repeats f, which reads, decides and changes, for as long as others
-// change what it rests on.
-func retry(ctx context.Context, f func() error) error {
-	const tries = 300 // each lost one is somebody's won one
-	var err error
-	for range tries {
-		if err = ctx.Err(); err != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
-		}
-		if err = f(); !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
-}
-
-// record writes the entry before a change, and change makes it; the entry
-// after says how that went, also when the caller is no longer there to hear it.
-func (b *Broker) record(ctx context.Context, e grant.Event, change func() error) error {
-	if err := b.note(ctx, e, grant.Allowed, ""); err != nil {
-		return err
-	}
-	return b.outcome(ctx, e, change())
-}
-
-// revoke is record for what must not fail open: the change is made whether or
-// not it could be recorded before.
-func (b *Broker) revoke(ctx context.Context, e grant.Event, change func() error) error {
-	first := b.note(ctx, e, grant.Allowed, "")
-	err := change()
-	if errors.Is(err, ErrConflict) {
-		return b.outcome(ctx, e, err)
-	}
-	err = b.outcome(ctx, e, err)
-	if err == nil && first != nil {
-		err = fmt.Errorf("it is revoked, but %w", first)
-	}
-	return err
-}
-
-func (b *Broker) outcome(ctx context.Context, e grant.Event, err error) error {
-	decision, reason := grant.Done, ""
-	switch {
-	case errors.Is(err, ErrConflict):
-		decision, reason = grant.Failed, "it was changed meanwhile"
-	case err != nil:
-		decision, reason = grant.Failed, "the state does not answer: it may be made or not"
-	}
-	if rerr := b.note(context.WithoutCancel(ctx), e, decision, reason); err == nil && rerr != nil {
-		return fmt.Errorf("it is done, but %w", rerr)
-	}
-	return err
 }
 
 // note makes one entry, durably.

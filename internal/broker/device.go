@@ -238,7 +238,7 @@ func (b *Broker) Logout(ctx context.Context, c Caller) error {
 }
 
 func (b *Broker) takeOut(ctx context.Context, account string, by token.Session, t token.Thumbprint, op string) error {
-	return retry(ctx, func() error {
+	return b.change(ctx, account, func(try *tries) error {
 		rec, version, writes, event, err := b.dropDevice(ctx, account, t)
 		if errors.Is(err, ErrAbsent) {
 			return ErrDevice
@@ -261,7 +261,7 @@ func (b *Broker) takeOut(ctx context.Context, account string, by token.Session, 
 			}
 		}
 		e := grant.Event{Op: op, Actor: by.Wallet, Parent: by.Parent, Agent: agentOr(rec.Agent, by.Agent), Subject: "device " + t.String()}
-		return b.revoke(ctx, e, func() error {
+		return try.revoke(ctx, e, func() error {
 			err := b.apply(ctx, Change{Writes: writes, Events: []NewEvent{event}})
 			if err != nil && !errors.Is(err, ErrConflict) {
 				b.devices.bury(t, version)

@@ -41,14 +41,15 @@ func (b *Broker) PutGrant(ctx context.Context, m Master, label agentkeys.Agent, 
 		return grant.Grant{}, requestError("a grant has a service")
 	}
 	var g grant.Grant
-	err := retry(ctx, func() error {
+	id := "g_" + randomHex(10)
+	err := b.change(ctx, account, func(try *tries) error {
 		a, av, err := b.agent(ctx, account, label)
 		if err != nil {
 			return err
 		}
 		now := b.o.Now().UTC()
 		g = grant.Grant{
-			ID: "g_" + randomHex(10), Master: m.s.Wallet, Wallet: a.Wallet, Agent: label, Svc: svc,
+			ID: id, Master: m.s.Wallet, Wallet: a.Wallet, Agent: label, Svc: svc,
 			Rules: t.Rules, Unsafe: t.Unsafe, Requests: t.Requests, Budget: t.Budget, Rate: t.Rate,
 			Created: now, Expires: t.Expires.UTC(),
 		}
@@ -87,7 +88,7 @@ func (b *Broker) PutGrant(ctx context.Context, m Master, label agentkeys.Agent, 
 			writes = append(writes, counted)
 		}
 		e := grant.Event{Op: "grant.create", Actor: m.s.Wallet, Agent: label, Svc: svc, Grant: g.ID, Subject: describe(&g)}
-		return b.record(ctx, e, func() error {
+		return try.record(ctx, e, func() error {
 			return b.apply(ctx, Change{
 				Writes: writes,
 				Events: []NewEvent{notice{Kind: brokerapi.EventGrant, Agent: label, Grant: &g}.event(account)},
@@ -125,7 +126,7 @@ func (b *Broker) countGrant(ctx context.Context, account string) (Write, error) 
 // ErrUnknownGrant.
 func (b *Broker) DeleteGrant(ctx context.Context, m Master, label agentkeys.Agent, svc agentkeys.Service) error {
 	account := m.account()
-	return retry(ctx, func() error {
+	return b.change(ctx, account, func(try *tries) error {
 		a, _, err := b.agent(ctx, account, label)
 		if err != nil {
 			return err
@@ -143,7 +144,7 @@ func (b *Broker) DeleteGrant(ctx context.Context, m Master, label agentkeys.Agen
 		}
 		event := revoked(g).event(account)
 		e := grant.Event{Op: "grant.revoke", Actor: m.s.Wallet, Agent: label, Svc: svc, Grant: g.ID}
-		return b.revoke(ctx, e, func() error {
+		return try.revoke(ctx, e, func() error {
 			err := b.apply(ctx, Change{Writes: []Write{{Key: k, Expect: version}}, Events: []NewEvent{event}})
 			if err != nil && !errors.Is(err, ErrConflict) {
 				b.buried.add(g.ID)

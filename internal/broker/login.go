@@ -154,7 +154,7 @@ func (b *Broker) EndLogin(ctx context.Context, key DeviceKey, id, code, name str
 		return brokerapi.Session{}, err
 	}
 	var device deviceRecord
-	err = retry(ctx, func() error {
+	err = b.change(ctx, "login/"+id, func(try *tries) error {
 		rec, version, err := get[loginRecord](ctx, b.o.State, k)
 		switch {
 		case errors.Is(err, ErrAbsent):
@@ -167,7 +167,7 @@ func (b *Broker) EndLogin(ctx context.Context, key DeviceKey, id, code, name str
 		if !same(rec.Code, digest("handoff", id, parseCode(code, handoffLen))) {
 			return b.wrongCode(ctx, k, rec, version)
 		}
-		device, err = b.admit(ctx, k, rec, version, key.t, name)
+		device, err = b.admit(ctx, try, k, rec, version, key.t, name)
 		return err
 	})
 	if err != nil {
@@ -191,7 +191,7 @@ func (b *Broker) wrongCode(ctx context.Context, k Key, rec loginRecord, version 
 
 // admit consumes a proven login and makes the key a device of the account,
 // which comes into being with its first, all in one change.
-func (b *Broker) admit(ctx context.Context, login Key, rec loginRecord, version int64, key token.Thumbprint, name string) (deviceRecord, error) {
+func (b *Broker) admit(ctx context.Context, try *tries, login Key, rec loginRecord, version int64, key token.Thumbprint, name string) (deviceRecord, error) {
 	account, wallet, writes, err := b.account(ctx, rec.Identity, rec.Method)
 	if err != nil {
 		return deviceRecord{}, err
@@ -212,11 +212,11 @@ func (b *Broker) admit(ctx context.Context, login Key, rec loginRecord, version 
 		made := change
 		change = func() error {
 			e := grant.Event{Op: "device.revoke", Actor: wallet, Subject: "device " + oldest.String()}
-			return b.record(ctx, e, made)
+			return try.record(ctx, e, made)
 		}
 	}
 	e := grant.Event{Op: "session.login", Actor: wallet, Subject: rec.Method + " device " + key.String()}
-	return device, b.record(ctx, e, change)
+	return device, try.record(ctx, e, change)
 }
 
 // account finds the account of an identity, or how to make one: the writes do

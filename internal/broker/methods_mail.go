@@ -34,7 +34,7 @@ func (b *Broker) beginMail(ctx context.Context, id, peer, address string, rec lo
 	}
 	secret := randomToken()
 	rec.Email, rec.Token = address, digest("mail", id, secret)
-	err = retry(ctx, func() error {
+	err = b.change(ctx, "mail/"+peer, func(*tries) error {
 		writes, err := b.countMail(ctx, address, peer)
 		if err != nil {
 			return err
@@ -117,7 +117,7 @@ func (b *Broker) countMail(ctx context.Context, address, peer string) ([]Write, 
 
 // ProveMail consumes the token of a mailed link. ErrLogin.
 func (b *Broker) ProveMail(ctx context.Context, id, secret string) (out brokerapi.Handoff, err error) {
-	err = retry(ctx, func() error {
+	err = b.change(ctx, "login/"+id, func(*tries) error {
 		rec, version, err := b.open(ctx, id, brokerapi.LoginEmail)
 		if err != nil {
 			return err

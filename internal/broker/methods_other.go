@@ -126,7 +126,7 @@ func (b *Broker) ProveProvider(ctx context.Context, r Return) (id string, out br
 // BeginPasskey begins the browser's ceremony, in place of an earlier one, and
 // returns its options.
 func (b *Broker) BeginPasskey(ctx context.Context, id string, register bool) (options []byte, err error) {
-	err = retry(ctx, func() error {
+	err = b.change(ctx, "login/"+id, func(*tries) error {
 		rec, version, err := b.open(ctx, id, brokerapi.LoginPasskey)
 		if err != nil {
 			return err
