@@ -93,6 +93,7 @@ func (a *app) serveAgent(cmd *cobra.Command, o daemonOptions) error {
 		if err != nil {
 			return err
 		}
+		a.warnOfFile(l.Place)
 		return a.serveForeground(ctx, p, up, unlocked{login: l, key: key})
 	case o.broker == "" || !enrolling:
 		return usage(cmd, errors.New("this machine is no agent's yet: give --broker URL and --enrol CODE"))
@@ -114,7 +115,15 @@ func (a *app) serveAgent(cmd *cobra.Command, o daemonOptions) error {
 		return err
 	}
 	p.Device = l.Device
+	a.warnOfFile(place)
 	return a.serveForeground(ctx, p, up, unlocked{login: l, key: key})
+}
+
+// warnOfFile says who can read a device key that is in a file.
+func (a *app) warnOfFile(place device.Place) {
+	if path, isFile := strings.CutPrefix(place.String(), "file:"); isFile && !a.json {
+		fmt.Fprintf(a.stderr, "agentkeys: whatever runs as this user (uid %d) can take this machine's key out of %s: run the agent as another user\n", os.Getuid(), path)
+	}
 }
 
 // enrolDevice makes a key and has the broker know it as the agent's.

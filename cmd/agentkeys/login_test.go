@@ -116,6 +116,26 @@ func TestForeignLogin(t *testing.T) {
 	}
 }
 
+// TestWarnOfFile: a person is told who can read a key, a program is not.
+func TestWarnOfFile(t *testing.T) {
+	for _, c := range []struct {
+		place string
+		json  bool
+		says  string
+	}{{"file:/a/key", false, "out of /a/key: run the agent"}, {"file:/a/key", true, ""}, {"keychain", false, ""}, {"memory", false, ""}} {
+		place, err := device.ParsePlace(c.place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		a := &app{stderr: &out, json: c.json}
+		a.warnOfFile(place)
+		if got := out.String(); !strings.Contains(got, c.says) || (c.says == "") != (got == "") {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
 // watched keeps what is written, and says when something was.
 type watched struct {
 	bytes.Buffer
