@@ -31,6 +31,8 @@ const (
 	// maxStreams is how many streams a device may have: connections that are
 	// dead for the client may live on for us.
 	maxStreams = 8
+	// maxAllStreams is how many all devices of an account may have here.
+	maxAllStreams = 64
 )
 
 // notice is the value of an event, whose topic is the account. Kind is that of
@@ -265,8 +267,8 @@ func (f *feed) dropAll() {
 }
 
 // add begins a subscription, at the cost of the device's oldest if it has too
-// many.
-func (f *feed) add(s *subscription) {
+// many. It reports whether there was room.
+func (f *feed) add(s *subscription) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var oldest *subscription
@@ -281,12 +283,16 @@ func (f *feed) add(s *subscription) {
 	if n >= maxStreams {
 		f.drop(oldest)
 	}
+	if len(f.subs[s.topic]) >= maxAllStreams {
+		return false
+	}
 	f.made++
 	s.number = f.made
 	if f.subs[s.topic] == nil {
 		f.subs[s.topic] = map[*subscription]struct{}{}
 	}
 	f.subs[s.topic][s] = struct{}{}
+	return true
 }
 
 func (f *feed) remove(s *subscription) {

@@ -2,9 +2,12 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/litentry/agentkeys/internal/token"
 )
 
 // script is a state that has only events.
@@ -71,5 +74,54 @@ func TestFeedGap(t *testing.T) {
 		if f.seq != last {
 			t.Errorf("%s: it goes on from %d, want %d", name, f.seq, last)
 		}
+	}
+}
+
+// TestStreamsOfOneAccount: so many and no more, at the cost of no other account
+// and of no device that is within its own bound.
+func TestStreamsOfOneAccount(t *testing.T) {
+	f := newFeed(nil, time.Now, slog.New(slog.DiscardHandler), func(string, *notice) {})
+	add := func(account string, device int) (*subscription, bool) {
+		s := &subscription{topic: account, device: token.Thumbprint{byte(device)}, queue: make(chan told, 9)}
+		return s, f.add(s)
+	}
+	var all []*subscription
+	for i := range maxAllStreams {
+		s, ok := add("a", i/maxStreams)
+		if !ok {
+			t.Fatalf("stream %d is refused", i)
+		}
+		all = append(all, s)
+	}
+	if _, ok := add("a", 200); ok || len(f.subs["a"]) != maxAllStreams {
+		t.Errorf("one too many: %t, of %d", ok, len(f.subs["a"]))
+	}
+	if _, ok := add("b", 200); !ok {
+		t.Error("another account is refused")
+	}
+	if _, ok := add("a", 0); !ok || len(f.subs["a"]) != maxAllStreams { // in place of its own oldest
+		t.Errorf("in place of another: %t, of %d", ok, len(f.subs["a"]))
+	}
+	f.remove(all[9])
+	if _, ok := add("a", 200); !ok {
+		t.Error("in the room of one that has ended it is refused")
+	}
+}
+
+// TestStreamRefused: whoever finds no room is told when to ask again.
+func TestStreamRefused(t *testing.T) {
+	s := &script{}
+	f := newFeed(s, time.Now, slog.New(slog.DiscardHandler), func(string, *notice) {})
+	if err := f.step(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxAllStreams {
+		f.add(&subscription{topic: "a", device: token.Thumbprint{byte(i)}, queue: make(chan told, 9)})
+	}
+	b := &Broker{o: Options{State: s, Now: time.Now}, feed: f}
+	_, err := b.Subscribe(t.Context(), Caller{token.Session{Account: "a", Device: token.Thumbprint{99}}, true})
+	var limit *LimitError
+	if !errors.As(err, &limit) || limit.Wait <= 0 {
+		t.Errorf("%v", err)
 	}
 }

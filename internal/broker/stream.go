@@ -31,7 +31,10 @@ type StreamEvent struct {
 	Data any
 }
 
-// Subscribe begins a stream. It needs a broker that runs.
+// streamWait is when to ask again where there are too many streams.
+const streamWait = 5 * time.Second
+
+// Subscribe begins a stream. It needs a broker that runs. *LimitError.
 func (b *Broker) Subscribe(ctx context.Context, c Caller) (*Stream, error) {
 	if !c.ok {
 		return nil, ErrForbidden
@@ -49,7 +52,9 @@ func (b *Broker) Subscribe(ctx context.Context, c Caller) (*Stream, error) {
 	s.sub.from = last
 	// From here on nothing is missed; what was before is in the snapshot, and
 	// in the look at the device, which asks the state itself.
-	b.feed.add(s.sub)
+	if !b.feed.add(s.sub) {
+		return nil, &LimitError{Wait: streamWait}
+	}
 	err = b.still(ctx, c)
 	if err == nil {
 		s.first, err = b.snapshot(ctx, c)
