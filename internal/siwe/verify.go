@@ -12,6 +12,10 @@ import (
 // Statement is what a person reads before signing.
 const Statement = "Sign in to AgentKeys on the device that asked. It will act for you until you log it out. If you did not ask for this, do not sign."
 
+// Leeway is how far the clocks of a broker's replicas may differ: one may have
+// issued what another verifies.
+const Leeway = time.Minute
+
 // devicePrefix begins the resource that names the device.
 const devicePrefix = "urn:agentkeys:device:"
 
@@ -94,8 +98,9 @@ func inForce(text string, want Ask, now time.Time) error {
 	if text != asked.String() {
 		return fmt.Errorf("%w: its text is not the one that was given out", ErrRefused)
 	}
-	// A message is in force from its first second to before its last.
-	if now.Before(m.NotBefore.at) || now.Before(m.Issued.at) {
+	// A message is in force from its first second to before its last. The clock
+	// that issued it may be another replica's, which goes before this one.
+	if early := now.Add(Leeway); early.Before(m.NotBefore.at) || early.Before(m.Issued.at) {
 		return fmt.Errorf("%w: it is not in force yet", ErrRefused)
 	}
 	if !now.Before(m.Expires.at) {
