@@ -34,15 +34,34 @@ func (b *Broker) ProveKey(ctx context.Context, r Request) (DeviceKey, error) {
 	if r.Token != "" {
 		return DeviceKey{}, fmt.Errorf("%w: a token has no business here", ErrSession)
 	}
-	p, err := b.proof(ctx, r)
+	p, err := b.proof(ctx, r, nil)
 	return DeviceKey{p}, err
 }
 
-func (b *Broker) proof(ctx context.Context, r Request) (token.Thumbprint, error) {
+// ProveDevice is ProveKey for the key of a device: of strangers' proofs nothing
+// is kept. ErrProof, ErrDevice.
+func (b *Broker) ProveDevice(ctx context.Context, r Request) (DeviceKey, error) {
+	if r.Token != "" {
+		return DeviceKey{}, fmt.Errorf("%w: a token has no business here", ErrSession)
+	}
+	p, err := b.proof(ctx, r, func(key token.Thumbprint) error {
+		_, err := b.device(ctx, key)
+		return err
+	})
+	return DeviceKey{p}, err
+}
+
+// proof checks a request's, and uses it up if its key is one to go on with.
+func (b *Broker) proof(ctx context.Context, r Request, goOn func(token.Thumbprint) error) (token.Thumbprint, error) {
 	now := b.o.Now()
 	p, err := token.VerifyProof(r.Proof, r.Method, b.o.Origin+r.Path, r.Token, now)
 	if err != nil {
 		return token.Thumbprint{}, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	if goOn != nil {
+		if err := goOn(p.Key); err != nil {
+			return token.Thumbprint{}, err
+		}
 	}
 	if err := b.proofs.use(ctx, p, now); err != nil {
 		return token.Thumbprint{}, err
@@ -66,7 +85,7 @@ func (b *Broker) Authenticate(ctx context.Context, r Request) (Caller, error) {
 	if err != nil {
 		return Caller{}, fmt.Errorf("%w: %w", ErrSession, err)
 	}
-	key, err := b.proof(ctx, r)
+	key, err := b.proof(ctx, r, nil)
 	if err != nil {
 		return Caller{}, err
 	}

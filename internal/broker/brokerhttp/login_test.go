@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/broker"
 	"github.com/litentry/agentkeys/internal/broker/brokertest"
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/token"
@@ -72,6 +73,35 @@ func TestRenew(t *testing.T) {
 	n.send(renew).problem(401, brokerapi.CodeDevice)
 	d.do("GET", brokerapi.PathDevices, nil).problem(401, brokerapi.CodeDevice)
 	d.mint(brokertest.STS).problem(401, brokerapi.CodeDevice)
+}
+
+// TestRenewStrangers: of the proofs of those who have no device nothing is kept.
+func TestRenewStrangers(t *testing.T) {
+	w := brokertest.NewWorld(t)
+	s := &brokertest.Flaky{State: brokertest.SQLite(t, w), Alike: true}
+	n := serve(t, w, s)
+	d := n.login("ada@example.org")
+	kept := func() int {
+		items, err := s.List(t.Context(), "proof", "", "", broker.MaxList)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(items)
+	}
+	before := kept()
+	for range 3 {
+		n.send(call{method: "POST", path: brokerapi.PathSession, key: brokertest.NewKey(t)}).problem(401, brokerapi.CodeDevice)
+	}
+	if got := kept(); got != before {
+		t.Errorf("%d proofs are kept, %d before", got, before)
+	}
+	proof, err := token.NewProof(d.key, "POST", brokertest.Origin+brokerapi.PathSession, "", w.Clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := call{method: "POST", path: brokerapi.PathSession, proof: proof}
+	n.send(again).want(200)
+	n.send(again).problem(401, brokerapi.CodeProof)
 }
 
 // TestWalletLogin: by a key, and by a contract, which is somebody else on each

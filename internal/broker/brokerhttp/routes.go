@@ -28,6 +28,8 @@ type Route struct {
 	// guess: whoever calls it without being who they say could be guessing, or
 	// is making us work.
 	guess bool
+	// known: the key must be a device's already.
+	known bool
 	// One of them, by the standing.
 	open    func(http.ResponseWriter, *http.Request) error
 	keyed   func(http.ResponseWriter, *http.Request, broker.DeviceKey) error
@@ -59,7 +61,7 @@ func (s *server) table() []Route {
 		{Method: post, Path: brokerapi.PathEnrol, Who: Key, guess: true, keyed: s.enrol},
 		{Method: get, Path: "/login/", Who: Anybody, open: s.pages},
 
-		{Method: post, Path: brokerapi.PathSession, Who: Key, keyed: s.renew},
+		{Method: post, Path: brokerapi.PathSession, Who: Key, known: true, keyed: s.renew},
 		{Method: del, Path: brokerapi.PathSession, Who: Session, session: s.logout},
 		{Method: post, Path: brokerapi.PathToken, Who: Session, session: s.mint},
 		{Method: get, Path: brokerapi.PathEvents, Who: Session, session: s.events},
@@ -101,7 +103,11 @@ func (s *server) guard(rt Route) (http.Handler, error) {
 			if err != nil {
 				return err
 			}
-			key, err := s.b.ProveKey(r.Context(), q)
+			prove := s.b.ProveKey
+			if rt.known {
+				prove = s.b.ProveDevice
+			}
+			key, err := prove(r.Context(), q)
 			if err != nil {
 				return err
 			}
