@@ -17,7 +17,10 @@ func plain(err error) error {
 	if err == nil || !errors.As(err, &cerr) {
 		return err
 	}
-	for _, known := range []error{ErrUnsafe, context.Canceled, context.DeadlineExceeded} {
+	if errors.Is(err, pgconn.ErrStandbyConnection) {
+		return ErrStandby
+	}
+	for _, known := range []error{ErrUnsafe, ErrStandby, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, known) {
 			return known
 		}

@@ -59,6 +59,9 @@ func TestDSNIsNeverShown(t *testing.T) {
 		"unclosed quote":    {"host=x user=" + who + " password='" + pass, ErrAddress},
 		"no word on TLS":    {"postgres://" + who + ":" + pass + "@canary-host.invalid/canary-database", ErrAddress},
 		"nor here":          {"host=192.0.2.1 user=" + who + " password=" + pass, ErrAddress},
+		"second host":       {"host=localhost,192.0.2.1 user=" + who + " password=" + pass, ErrAddress},
+		"prefers TLS":       {"host=192.0.2.1 sslmode=prefer user=" + who + " password=" + pass, ErrAddress},
+		"a name like it":    {"host=192.0.2.1 application_name=sslmode user=" + who + " password=" + pass, ErrAddress},
 		"wrong password":    {"host=" + socket + " user=agentkeys dbname=postgres password=" + pass, ErrUnreachable},
 		"wrong user":        {"host=" + socket + " user=" + who + " dbname=postgres password=" + pass, ErrUnreachable},
 		"wrong database":    {strings.Replace(string(good.Expose()), "dbname=", "dbname=canary-database-", 1), ErrUnreachable},
@@ -166,6 +169,43 @@ func TestUnsafeServer(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			t.Fatalf("fsync is off: %v, want %v", err, ErrUnsafe)
+		}
+	}
+}
+
+// TestTLS: what is demanded of TLS, and a machine's own servers, pass.
+func TestTLS(t *testing.T) {
+	for dsn, want := range map[string]bool{
+		"host=192.0.2.1 sslmode=verify-full":           false,
+		"host=192.0.2.1,192.0.2.2 sslmode=verify-full": false,
+		"host=192.0.2.1 sslmode=disable":               false,
+		"host=localhost":                               false,
+		"host=/tmp":                                    false,
+		"host=/tmp,192.0.2.1":                          true,
+		"host=192.0.2.1,/tmp":                          true,
+		"host=192.0.2.1 sslmode=allow":                 true,
+	} {
+		c, err := pgx.ParseConfig(dsn + " user=u dbname=d")
+		if err != nil || loose(c) != want {
+			t.Errorf("%s: %v, want %t", dsn, err, want)
+		}
+	}
+}
+
+// TestStandby: a server that only follows another is refused, at the start and
+// later.
+func TestStandby(t *testing.T) {
+	dsn, server := postgres.Own(t)
+	s := open(t, dsn)
+	server.Exec(t, dsn, `CREATE FUNCTION public.pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
+	server.Exec(t, dsn, `DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET search_path = public, pg_catalog'; END $$`)
+	s.pool.Reset()
+	if _, err := s.Last(t.Context()); !errors.Is(err, ErrStandby) {
+		t.Errorf("later: %v", err)
+	}
+	for _, dsn := range []string{string(dsn.Expose()), string(dsn.Expose()) + " target_session_attrs=any"} {
+		if _, err := Open(t.Context(), secret.FromString(dsn), time.Now); !errors.Is(err, ErrStandby) {
+			t.Errorf("at the start: %v", err)
 		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/litentry/agentkeys/internal/secret"
@@ -38,6 +39,8 @@ var (
 	ErrNewer = errors.New("the broker's state is of a newer program")
 	// ErrUnsafe: the database would lose acknowledged changes in a crash.
 	ErrUnsafe = errors.New("the PostgreSQL server does not keep what it acknowledges")
+	// ErrStandby: the server only follows another one.
+	ErrStandby = errors.New("the PostgreSQL server is a standby: connect to the primary server")
 	// ErrClosed: the state was closed.
 	ErrClosed = errors.New("the broker's state is closed")
 )
@@ -68,7 +71,7 @@ type State struct {
 // Open connects to a database, as `postgres://user:password@host/database` or
 // `host=… user=… password=… dbname=…` name it, and brings its tables up to
 // date, one replica at a time. now is the clock by which items expire.
-// ErrAddress, ErrUnreachable, ErrNewer, ErrUnsafe.
+// ErrAddress, ErrUnreachable, ErrNewer, ErrUnsafe, ErrStandby.
 func Open(ctx context.Context, dsn secret.Value, now func() time.Time) (_ *State, err error) {
 	address := string(dsn.Expose())
 	c, err := pgxpool.ParseConfig(address)
@@ -76,10 +79,11 @@ func Open(ctx context.Context, dsn secret.Value, now func() time.Time) (_ *State
 		// The reason quotes the address.
 		return nil, fmt.Errorf("%w: write it as postgres://user:password@host/database?sslmode=verify-full", ErrAddress)
 	}
-	if remote(c.ConnConfig.Host) && !strings.Contains(address, "sslmode") {
-		// The habit of the protocol is to go on without TLS where the server, or
-		// who stands before it, says that it has none.
-		return nil, fmt.Errorf("%w: the server is another machine, and it says nothing of TLS: add sslmode=verify-full", ErrAddress)
+	if loose(c.ConnConfig) {
+		return nil, fmt.Errorf("%w: the server is another machine, and may do without TLS: add sslmode=verify-full", ErrAddress)
+	}
+	if c.ConnConfig.ValidateConnect == nil { // of several servers, the one that takes changes
+		c.ConnConfig.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
 	if !strings.Contains(address, "pool_max_conns") {
 		c.MaxConns = connections
@@ -115,6 +119,30 @@ func Open(ctx context.Context, dsn secret.Value, now func() time.Time) (_ *State
 	return s, nil
 }
 
+// loose reports whether another machine is gone on with without TLS where it, or
+// who stands before it, says that it has none. That is the habit of the
+// protocol, unless sslmode says otherwise.
+func loose(c *pgx.ConnConfig) bool {
+	with, without := map[string]bool{}, map[string]bool{}
+	note := func(host string, tls bool) {
+		if tls {
+			with[host] = true
+		} else if remote(host) {
+			without[host] = true
+		}
+	}
+	note(c.Host, c.TLSConfig != nil)
+	for _, f := range c.Fallbacks {
+		note(f.Host, f.TLSConfig != nil)
+	}
+	for host := range without {
+		if with[host] {
+			return true
+		}
+	}
+	return false
+}
+
 // remote reports whether a host is another machine.
 func remote(host string) bool {
 	local := strings.HasPrefix(host, "/") || host == "localhost" || net.ParseIP(host).IsLoopback()
@@ -122,11 +150,15 @@ func remote(host string) bool {
 }
 
 // flushed makes sure that the commits of a connection are durable: a server
-// may be set to acknowledge them earlier.
+// may be set to acknowledge them earlier. What a standby says may be old.
 func flushed(ctx context.Context, c *pgx.Conn) error {
 	var fsync string
-	err := c.QueryRow(ctx, `SELECT current_setting('fsync')
-		FROM set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), false)`).Scan(&fsync)
+	var standby bool
+	err := c.QueryRow(ctx, `SELECT current_setting('fsync'), pg_is_in_recovery()
+		FROM set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), false)`).Scan(&fsync, &standby)
+	if err == nil && standby {
+		err = ErrStandby
+	}
 	if err == nil && fsync != "on" {
 		err = fmt.Errorf("%w: its setting fsync is %s: set it to on", ErrUnsafe, fsync)
 	}
