@@ -255,13 +255,18 @@ func TestOlderCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	server.Exec(t, dsn, `UPDATE state_last SET seq = 0`)
-	for waits := false; !waits; {
-		short, stop := context.WithTimeout(ctx, 2*pollEvery)
-		waits = s.Wait(short, 0) != nil
-		stop()
+	for last := int64(1); last != 0; time.Sleep(time.Millisecond) {
 		if ctx.Err() != nil {
-			t.Fatal("it does not wait")
+			t.Fatal("it does not see that the database is another one")
 		}
+		s.mu.Lock()
+		last = s.last
+		s.mu.Unlock()
+	}
+	short, stop := context.WithTimeout(ctx, 2*pollEvery)
+	defer stop()
+	if s.Wait(short, 0) == nil {
+		t.Error("it does not wait")
 	}
 }
 
