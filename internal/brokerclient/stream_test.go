@@ -99,7 +99,7 @@ func TestMadeAnew(t *testing.T) {
 	f := newFake(t)
 	made := time.Now().UTC()
 	f.agents = []brokerapi.Agent{{Label: coder, Wallet: child, Created: made}}
-	s, h := follow(t, f.known(t))
+	_, h := follow(t, f.known(t))
 	again := func(what string, streams int32, changes int) {
 		t.Helper()
 		f.hangUp()
