@@ -10,7 +10,7 @@ LDFLAGS = -s -w -X main.version=$(VERSION)
 GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 RACE ?= -race
 
-.PHONY: help build demo test race unit vet lint setup bench fuzz crash chaos terminal clean
+.PHONY: help build demo test race unit vet lint setup bench fuzz crash chaos test-ceph terminal clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,10 +25,11 @@ setup: ## install what the tests need, once
 	@scripts/setup.sh
 
 test: setup vet ## all set-up, vet, and every test under the race detector
-	go test $(RACE) -shuffle=on -timeout 30m $$(go list ./... | grep -v /cmd/agentkeys$$)
-# Its scripts start the program hundreds of times, and scrypt is ten times as slow
-# under the race detector: a run with it is a campaign, make race.
-	go test -shuffle=on -timeout 30m ./cmd/agentkeys
+	go test $(RACE) -shuffle=on -timeout 30m $$(go list ./... | grep -v -e /cmd/agentkeys$$ -e /internal/cloudpolicy$$)
+# The command line's scripts start the program hundreds of times, and scrypt is ten
+# times as slow under the race detector: a run with it is a campaign, make race.
+# The policies are pure functions in one goroutine.
+	go test -shuffle=on -timeout 30m ./cmd/agentkeys ./internal/cloudpolicy
 
 race: setup ## the scripts of the command line under the race detector
 	go test -race -shuffle=on -timeout 60m ./cmd/agentkeys
@@ -58,6 +59,9 @@ crash: setup ## kill -9 the daemon at ROUNDS random moments under ten writers
 
 chaos: setup ## kill replicas of the broker, and PostgreSQL, in ROUNDS rounds under ten writers
 	AGENTKEYS_CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 0 -v ./e2e/chaos
+
+test-ceph: ## isolation against Ceph RADOS Gateway, a campaign
+	@scripts/test-ceph.sh
 
 clean: ## remove what was built
 	rm -rf bin dist
