@@ -118,7 +118,8 @@ func (f Form) owners(n Names) []owner {
 			o.tagged = nil
 		} else {
 			// A tag of two values, which one server takes, is then held to both
-			// prefixes, which is to none.
+			// prefixes, which is to none: where aws:PrincipalArn counts, which on
+			// that server it does not.
 			o.theirs = []Condition{{"ForAnyValue:StringEquals", principalTag, []string{w.String()}}}
 		}
 		list = append(list, o)
