@@ -23,7 +23,7 @@ const maxDepth = 64
 
 // Unmarshal reads data into v. The keys of every object are fields of v's
 // types, as they are written there: in lower case with underscores. Objects
-// under the keys named by free have keys of the writer's own.
+// under the keys named by free are maps, with keys of the writer's own.
 func Unmarshal(data []byte, v any, free ...string) error {
 	if err := check(data, free, true); err != nil {
 		return err
@@ -96,13 +96,17 @@ func (c checker) value(under string, depth int) error {
 				return err
 			}
 			key, _ := tok.(string)
-			// As encoding/json folds: ſ is s, and the Kelvin sign k.
-			if folded := strings.ToLower(strings.ToUpper(key)); seen[folded] {
-				return errors.New("a key stands twice")
-			} else {
-				seen[folded] = true
+			free := slices.Contains(c.free, under)
+			folded := key // those of a map are told apart as they are
+			if !free {
+				// As encoding/json folds: ſ is s, and the Kelvin sign k.
+				folded = strings.ToLower(strings.ToUpper(key))
 			}
-			if c.lower && !slices.Contains(c.free, under) && strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+			if seen[folded] {
+				return errors.New("a key stands twice")
+			}
+			seen[folded] = true
+			if c.lower && !free && strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
 				return errors.New("a key is not in lower case")
 			}
 			if err := c.value(key, depth+1); err != nil {
