@@ -43,7 +43,7 @@ func (b *Book) PutGrant(ctx context.Context, label agentkeys.Agent, svc agentkey
 	if err := g.Validate(); err != nil {
 		return nil, err
 	}
-	e := grant.Event{Time: now, Op: "grant.create", Agent: label, Svc: svc, Grant: g.ID, Subject: describe(g)}
+	e := grant.Event{Time: now, Op: "grant.create", Agent: label, Svc: svc, Grant: g.ID, Subject: g.Describe()}
 	return g, b.record(ctx, e, func() error {
 		var old any
 		if g := b.Grant(label, svc); g != nil {
@@ -138,25 +138,4 @@ func sortGrants(all []*grant.Grant) {
 	slices.SortFunc(all, func(x, y *grant.Grant) int {
 		return cmp.Or(strings.Compare(x.Agent.String(), y.Agent.String()), strings.Compare(x.Svc.String(), y.Svc.String()))
 	})
-}
-
-// describe puts the terms of a grant into one line for the audit log.
-func describe(g *grant.Grant) string {
-	parts := []string{"expires " + g.Expires.Format(time.RFC3339)}
-	for _, r := range g.Rules {
-		parts = append(parts, r.String())
-	}
-	for _, r := range g.Unsafe {
-		parts = append(parts, "unsafe "+r.String())
-	}
-	if g.Budget != nil {
-		parts = append(parts, g.Budget.String())
-	}
-	if g.Requests != nil {
-		parts = append(parts, g.Requests.String())
-	}
-	if g.Rate != nil {
-		parts = append(parts, g.Rate.String())
-	}
-	return strings.Join(parts, "; ")
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
-	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/brokerapi"
@@ -87,7 +85,7 @@ func (b *Broker) PutGrant(ctx context.Context, m Master, label agentkeys.Agent, 
 			}
 			writes = append(writes, counted)
 		}
-		e := grant.Event{Op: "grant.create", Actor: m.s.Wallet, Agent: label, Svc: svc, Grant: g.ID, Subject: describe(&g)}
+		e := grant.Event{Op: "grant.create", Actor: m.s.Wallet, Agent: label, Svc: svc, Grant: g.ID, Subject: g.Describe()}
 		return try.record(ctx, e, func() error {
 			return b.apply(ctx, Change{
 				Writes: writes,
@@ -153,25 +151,4 @@ func (b *Broker) DeleteGrant(ctx context.Context, m Master, label agentkeys.Agen
 			return err
 		})
 	})
-}
-
-// describe puts the terms of a grant into one line for the audit log.
-func describe(g *grant.Grant) string {
-	parts := []string{"expires " + g.Expires.Format(time.RFC3339)}
-	for _, r := range g.Rules {
-		parts = append(parts, r.String())
-	}
-	for _, r := range g.Unsafe {
-		parts = append(parts, "unsafe "+r.String())
-	}
-	if g.Budget != nil {
-		parts = append(parts, g.Budget.String())
-	}
-	if g.Requests != nil {
-		parts = append(parts, g.Requests.String())
-	}
-	if g.Rate != nil {
-		parts = append(parts, g.Rate.String())
-	}
-	return strings.Join(parts, "; ")
 }

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -90,4 +91,25 @@ type Request struct {
 	Method string
 	Path   string
 	Time   time.Time
+}
+
+// Describe puts the terms of g into one line, for the audit log.
+func (g *Grant) Describe() string {
+	parts := []string{"expires " + g.Expires.Format(time.RFC3339)}
+	for _, r := range g.Rules {
+		parts = append(parts, r.String())
+	}
+	for _, r := range g.Unsafe {
+		parts = append(parts, "unsafe "+r.String())
+	}
+	if g.Budget != nil {
+		parts = append(parts, g.Budget.String())
+	}
+	if g.Requests != nil {
+		parts = append(parts, g.Requests.String())
+	}
+	if g.Rate != nil {
+		parts = append(parts, g.Rate.String())
+	}
+	return strings.Join(parts, "; ")
 }
