@@ -12,7 +12,7 @@ import (
 
 const someWallet = "0x00112233445566778899aabbccddeeff00112233"
 
-// noun is what the three types of the package have in common.
+// noun is what the types of the package have in common.
 type noun interface {
 	comparable
 	IsZero() bool
@@ -22,8 +22,9 @@ type noun interface {
 
 // The forms as docs and other programs know them, written a second time.
 var (
-	walletForm = regexp.MustCompile(`\A0x[0-9a-f]{40}\z`)
-	labelForm  = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,62}\z`)
+	walletForm  = regexp.MustCompile(`\A0x[0-9a-f]{40}\z`)
+	messageForm = regexp.MustCompile(`\A[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\z`)
+	labelForm   = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,62}\z`)
 )
 
 func isWallet(s string) bool { return walletForm.MatchString(s) && strings.Trim(s[2:], "0") != "" }
@@ -53,6 +54,12 @@ func TestParse(t *testing.T) {
 	for _, s := range labels {
 		parses(t, agentkeys.ParseAgent, s)
 		parses(t, agentkeys.ParseService, s)
+	}
+	for _, s := range []string{"a", "0", "-", "_", "a.b", "a..", "EXAMPLE7c191be45e9ae95", "AMAZON_SES_SETUP_NOTIFICATION", strings.Repeat("a", 128)} {
+		parses(t, agentkeys.ParseMessageID, s)
+	}
+	for _, s := range []string{"", ".", "..", ".a", "a/b", "a b", "a+b", "a%2e", "a\n", "a\x00", "á", "ａ", "a@b", `a\b`, strings.Repeat("a", 129)} {
+		refuses(t, agentkeys.ParseMessageID, s)
 	}
 	for _, s := range not {
 		refuses(t, agentkeys.ParseAgent, s)
@@ -88,7 +95,8 @@ func TestErrorsKeepSilent(t *testing.T) {
 	_, err1 := agentkeys.ParseWallet(key)
 	_, err2 := agentkeys.ParseAgent(key)
 	_, err3 := agentkeys.ParseService(key)
-	for _, err := range []error{err1, err2, err3} {
+	_, err4 := agentkeys.ParseMessageID("/" + key)
+	for _, err := range []error{err1, err2, err3, err4} {
 		if err == nil || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%v repeats its input", err)
 		}
@@ -171,6 +179,10 @@ func TestUnmarshalFailureClears(t *testing.T) {
 	if err := s.UnmarshalText(nil); err == nil || !s.IsZero() {
 		t.Errorf("%v, %v", s, err)
 	}
+	m := agentkeys.Must(agentkeys.ParseMessageID("m"))
+	if err := m.UnmarshalText([]byte("..")); err == nil || !m.IsZero() {
+		t.Errorf("%v, %v", m, err)
+	}
 }
 
 func TestMust(t *testing.T) {
@@ -190,6 +202,7 @@ func FuzzParse(f *testing.F) {
 		roundTrip(t, agentkeys.ParseWallet, s, isWallet(s))
 		roundTrip(t, agentkeys.ParseAgent, s, labelForm.MatchString(s))
 		roundTrip(t, agentkeys.ParseService, s, labelForm.MatchString(s))
+		roundTrip(t, agentkeys.ParseMessageID, s, messageForm.MatchString(s))
 	})
 }
 
