@@ -65,6 +65,13 @@ type Cloud struct {
 	S3Endpoint  string `json:"s3_endpoint,omitempty"`  // empty: AWS's own
 	STSEndpoint string `json:"sts_endpoint,omitempty"` // empty: AWS's own
 	PathStyle   bool   `json:"path_style,omitempty"`   // bucket in the path, not in the host name
+	Mail        *Mail  `json:"mail,omitempty"`         // nil: no mail comes into the bucket
+}
+
+// Mail is how mail for wallets comes into the bucket.
+type Mail struct {
+	Domain   string `json:"domain"`             // of wallets' addresses
+	Receiver string `json:"receiver,omitempty"` // the host name of 'agentkeys mail serve'; empty: SES
 }
 
 // Signer is where key-encryption keys are derived.

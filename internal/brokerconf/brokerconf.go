@@ -110,6 +110,13 @@ type Cloud struct {
 	S3Endpoint  string `yaml:"s3_endpoint"`
 	STSEndpoint string `yaml:"sts_endpoint"`
 	PathStyle   bool   `yaml:"path_style"`
+	Mail        *Mail  `yaml:"mail"`
+}
+
+// Mail is how mail for wallets comes into the bucket.
+type Mail struct {
+	Domain   string `yaml:"domain"`
+	Receiver string `yaml:"receiver"` // empty: SES
 }
 
 // Audience is a federation target.
@@ -263,6 +270,9 @@ func (c *Config) API(version string) brokerapi.Config {
 		out.Cloud = &brokerapi.Cloud{
 			Region: w.Region, Bucket: w.Bucket, RoleARN: w.RoleARN, Audience: w.Audience,
 			S3Endpoint: w.S3Endpoint, STSEndpoint: w.STSEndpoint, PathStyle: w.PathStyle,
+		}
+		if w.Mail != nil {
+			out.Cloud.Mail = (*brokerapi.Mail)(w.Mail)
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/brokerconf"
 	"github.com/litentry/agentkeys/internal/conf"
 )
@@ -21,7 +22,7 @@ keys: keys
 state: {sqlite: state.db}
 audit: audit
 signer: {url: "https://signer.example.com:9443", ca_file: cert.pem, key_file: key.pem}
-cloud: {region: eu-central-1, bucket: agentkeys-prod, role_arn: "arn:aws:iam::123456789012:role/agentkeys-data"}
+cloud: {region: eu-central-1, bucket: agentkeys-prod, role_arn: "arn:aws:iam::123456789012:role/agentkeys-data", mail: {domain: mail.example.com}}
 audiences:
   - {name: "https://vendor.example", alg: RS256}
   - {name: vendor-two}
@@ -78,7 +79,7 @@ func TestLoad(t *testing.T) {
 	if string(c.Logins.Email.Password.Expose()) != "obviously-fake" || string(c.Logins.Wallet.Chains[0].RPC.Expose()) != "https://rpc.example/obviously-fake" {
 		t.Error("secrets are not read")
 	}
-	if api := c.API("v1"); api.Issuer != c.Origin || api.Cloud.Bucket != "agentkeys-prod" || !strings.Contains(api.Signer.CA, "CERTIFICATE") {
+	if api := c.API("v1"); api.Issuer != c.Origin || api.Cloud.Bucket != "agentkeys-prod" || api.Cloud.Mail == nil || *api.Cloud.Mail != (brokerapi.Mail{Domain: "mail.example.com"}) || !strings.Contains(api.Signer.CA, "CERTIFICATE") {
 		t.Errorf("api: %+v", api)
 	}
 }
@@ -120,6 +121,9 @@ func TestFaults(t *testing.T) {
 		{"region: eu-central-1", "region: EU", "cloud.region"},
 		{"bucket: agentkeys-prod", "bucket: A", "cloud.bucket"},
 		{"role/agentkeys-data", "user/x", "cloud.role_arn"},
+		{"mail: {domain: mail.example.com}", "mail: {}", "cloud.mail.domain: it is missing"},
+		{"mail: {domain: mail.example.com}", "mail: {domain: Mail.example.com}", "cloud.mail.domain"},
+		{"mail: {domain: mail.example.com}", "mail: {domain: mail.example.com, receiver: \"mx .example.com\"}", "cloud.mail.receiver"},
 		{"bucket: agentkeys-prod", "bucket: agentkeys-prod, s3_endpoint: \"https://s3.example\"", "only one of s3_endpoint"},
 		{"vendor-two", "sts.amazonaws.com", "it is the audience of the cloud"},
 		{"vendor-two", "https://vendor.example", "another entry"},

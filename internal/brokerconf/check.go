@@ -141,6 +141,7 @@ func (c *Config) signer(f *conf.File) {
 const (
 	bucketName = `^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`
 	regionName = `^[a-z0-9-]{2,32}$`
+	mailDomain = `^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$`
 	keyARN     = `^arn:aws[a-z-]*:kms:[a-z0-9-]{2,32}:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`
 	roleARN    = `^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}({wallet})?$`
 )
@@ -170,6 +171,14 @@ func (c *Config) cloud(f *conf.File) {
 	for _, e := range [][2]string{{"cloud.s3_endpoint", w.S3Endpoint}, {"cloud.sts_endpoint", w.STSEndpoint}} {
 		if e[1] != "" {
 			f.Origin(e[0], e[1])
+		}
+	}
+	if m := w.Mail; m != nil {
+		if f.Need("cloud.mail.domain", m.Domain, "name the domain of wallets' addresses, as mail.example.com") && !matches(mailDomain, m.Domain) {
+			f.Fault("cloud.mail.domain", m.Domain, "it is not a domain in lower case", "write it as mail.example.com; what is not ASCII as xn--…")
+		}
+		if m.Receiver != "" && !matches(mailDomain, m.Receiver) {
+			f.Fault("cloud.mail.receiver", m.Receiver, "it is not the name of a host", "write the hostname of mail.yaml, or leave it out for SES")
 		}
 	}
 	if (w.S3Endpoint == "") != (w.STSEndpoint == "") {
