@@ -1,7 +1,7 @@
 // Package awssts owns the sessions of wallets at STS: it turns a web-identity
 // token of the broker's into temporary credentials of the data role, one
-// session per wallet, and renews it before it ends. It depends on the AWS SDK
-// and on the root package; where tokens come from it does not know.
+// session per wallet, and renews it before it ends. It depends on the AWS SDK,
+// s3conn and the root package; where tokens come from it does not know.
 //
 // Laws:
 //   - Nothing is read that was not given: no environment, no ~/.aws, no
@@ -17,9 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/netip"
-	"net/url"
 	"regexp"
 	"strings"
 	"sync"
@@ -30,6 +27,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/s3conn"
 )
 
 // What Retrieve answers, as an *Error. An error of the token source is passed
@@ -135,49 +133,19 @@ func New(c Config, token Source) (*Sessions, error) {
 		}),
 	}
 	if c.Endpoint != "" {
-		if err := checkEndpoint(c.Endpoint, c.Plaintext); err != nil {
-			return nil, err
+		if err := s3conn.CheckEndpoint(c.Endpoint, "sts", c.Plaintext); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 		o.BaseEndpoint = aws.String(c.Endpoint)
 	}
 	if c.Client == nil {
-		o.HTTPClient = client()
+		o.HTTPClient = s3conn.Client(16, patience)
 	}
 	q, err := newQuick(c, o.HTTPClient)
 	if err != nil {
 		return nil, err
 	}
 	return &Sessions{c: c, token: token, sts: sts.New(o), quick: q, all: map[agentkeys.Wallet]*session{}, byUse: list.New()}, nil
-}
-
-// client follows no redirect, which could take a secret elsewhere, and asks no
-// environment for a proxy.
-func client() *http.Client {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.Proxy = nil
-	t.MaxIdleConnsPerHost = 16
-	return &http.Client{
-		Transport:     t,
-		Timeout:       patience,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// checkEndpoint: a token on the wire is a session to whoever reads it.
-func checkEndpoint(s string, plaintext bool) error {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http" {
-		return fmt.Errorf("%w: endpoint is no address such as https://sts.eu-central-1.amazonaws.com", ErrConfig)
-	}
-	if u.Scheme == "http" && !plaintext && !loopback(u.Hostname()) {
-		return fmt.Errorf("%w: endpoint %s is not https, and tokens would cross the network in the clear: use https", ErrConfig, u.Host)
-	}
-	return nil
-}
-
-func loopback(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
 // Credentials returns the credentials of w's session, to be asked at every

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,12 +48,4 @@ func TestBounds(t *testing.T) {
 			t.Error("the one that is asked for is not idle")
 		}
 	})
-}
-
-// TestNoProxy: the environment's would see the token. Go never uses one for a
-// loopback address, so a request cannot show it.
-func TestNoProxy(t *testing.T) {
-	if client().Transport.(*http.Transport).Proxy != nil {
-		t.Error("a proxy may come from the environment")
-	}
 }

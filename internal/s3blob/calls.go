@@ -38,7 +38,7 @@ func (b *Bucket) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, e
 	if err != nil {
 		return nil, "", b.refused(ctx, k.String(), err)
 	}
-	a, ok := b.quick.get(ctx, k, creds)
+	a, ok := b.quick(ctx, k, creds)
 	switch {
 	case ok && a.status == http.StatusNotFound && a.code == "NoSuchKey":
 		return nil, "", vault.ErrNotFound
@@ -62,7 +62,7 @@ func (b *Bucket) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, e
 	return a.data, v, nil
 }
 
-// get is quick.get with the SDK's client.
+// get is quick with the SDK's client.
 func (b *Bucket) get(ctx context.Context, k vault.Key) (answer, error) {
 	as, _ := b.as(k.Wallet())
 	out, err := b.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.c.Bucket, Key: aws.String(k.String())}, as)
@@ -149,7 +149,7 @@ func (b *Bucket) write(ctx context.Context, k vault.Key, data []byte, meta strin
 	} else if err = b.failed(ctx, k, err); errors.Is(err, vault.ErrNotFound) {
 		err = vault.ErrConflict
 	}
-	if errors.Is(err, vault.ErrConflict) && n.n > 1 {
+	if errors.Is(err, vault.ErrConflict) && n.N > 1 {
 		o, herr := b.head(ctx, k)
 		switch {
 		case herr == nil && o.meta[meta] == in.Metadata[meta]:
@@ -217,7 +217,7 @@ func (b *Bucket) remove(ctx context.Context, k vault.Key, v vault.Version) error
 		return nil
 	}
 	err = b.failed(ctx, k, err)
-	if errors.Is(err, vault.ErrNotFound) && n.n > 1 {
+	if errors.Is(err, vault.ErrNotFound) && n.N > 1 {
 		return nil
 	}
 	return err
