@@ -39,7 +39,7 @@ func LintFor(n Names, docs ...Named) []Finding { return lint(&n, docs) }
 
 // Mistakes are all that the linter knows.
 func Mistakes() []Mistake {
-	return slices.Concat(languageMistakes(), reachMistakes(), trustMistakes(), conditionMistakes(), bucketMistakes())
+	return slices.Concat(languageMistakes(), reachMistakes(), trustMistakes(), conditionMistakes(), bucketMistakes(), queueMistakes())
 }
 
 func lint(n *Names, docs []Named) []Finding {

@@ -17,6 +17,12 @@ var (
 		Broker: "arn:aws:iam::123456789012:role/broker-host",
 		SES:    SES{Region: "eu-west-1", Account: "123456789012", RuleSet: "agentkeys", Rule: "inbound", Identity: "example.com"},
 	}
+	// mailNames are those of a cloud with a router of its own.
+	mailNames = func() Names {
+		n := testNames
+		n.Mail = Mail{Queue: "agentkeys-mail", DeadLetters: "agentkeys-mail-dead", RemoveSource: true}
+		return n
+	}()
 	walletA = agentkeys.Must(agentkeys.ParseWallet("0x" + strings.Repeat("a1", 20)))
 	walletB = agentkeys.Must(agentkeys.ParseWallet("0x" + strings.Repeat("b2", 20)))
 )
@@ -26,7 +32,7 @@ func TestCorrectDocumentsHaveNoFindings(t *testing.T) {
 	ecs.Broker = "ecs-tasks.amazonaws.com"
 	ec2 := testNames
 	ec2.Broker = "ec2.amazonaws.com"
-	for name, n := range map[string]Names{"role": testNames, "ecs": ecs, "ec2": ec2} {
+	for name, n := range map[string]Names{"role": testNames, "mail": mailNames, "ecs": ecs, "ec2": ec2} {
 		for form, f := range map[string]Form{"variables": Variables(), "unrolled": Unrolled(walletA, walletB), "bare": Bare(walletA)} {
 			found := LintFor(n, All(n, f)...)
 			if form == "bare" {
@@ -47,7 +53,10 @@ func TestCorrectDocumentsHaveNoFindings(t *testing.T) {
 }
 
 func TestRenderedDocumentsFit(t *testing.T) {
-	for _, d := range All(testNames, Variables()) {
+	for _, d := range All(mailNames, Variables()) {
+		if d.Kind == Queue {
+			continue
+		}
 		if n := len(d.Compact()); n > sizes[d.Kind]*9/10 {
 			t.Errorf("%s has %d bytes of %d", d.Name, n, sizes[d.Kind])
 		}
@@ -109,6 +118,9 @@ func TestEveryMistakeIsFound(t *testing.T) {
 	ses := func(change func(s *Statement)) planted {
 		at := len(BucketPolicy(testNames, Variables()).Statements) - 1
 		return ours(Bucket, BucketPolicy(testNames, Variables()), fmt.Sprintf("/Statement/%d", at), func(d *Document) { change(&d.Statements[at]) })
+	}
+	queue := func(where string, change func(d *Document)) planted {
+		return ours(Queue, QueuePolicy(mailNames), where, change)
 	}
 	drop := func(s *Statement, key string) {
 		s.Condition = slices.DeleteFunc(s.Condition, func(c Condition) bool { return c.Key == key })
@@ -198,8 +210,18 @@ func TestEveryMistakeIsFound(t *testing.T) {
 		"dead-principal":    {bucket("/Statement/0/Principal/AWS", `{"Effect":"Allow","Principal":{"AWS":"AROAEXAMPLEEXAMPLE12"},`+obj+`}`)},
 		"deny-names-role":   {bucket("/Statement/0/Principal/AWS", `{"Effect":"Deny",`+role+`,`+obj+`}`)},
 		"mixed-buckets":     {bucket("/Statement/0/Resource/1", `{"Effect":"Allow",`+role+`,"Action":"s3:GetObject","Resource":["arn:aws:s3:::b/x/*","arn:aws:s3:::c/x/*"]}`)},
-		"service-unbound":   {bucket("/Statement/0", `{"Effect":"Allow","Principal":{"Service":"logging.s3.amazonaws.com"},`+put+`}`)},
-		"no-tls-deny":       {{docs: []Named{parsed(t, Bucket, policy(`{"Effect":"Allow",`+role+`,`+obj+`}`))}}},
+		"queue-no-account": {queue("/Statement/1", func(d *Document) { drop(&d.Statements[1], "aws:SourceAccount") }),
+			queue("/Statement/1", func(d *Document) {
+				d.Statements[1].Condition[0] = Condition{"StringLike", "aws:SourceAccount", []string{"*"}}
+			})},
+		"queue-no-arn": {queue("/Statement/1", func(d *Document) { drop(&d.Statements[1], "aws:SourceArn") }),
+			queue("/Statement/1", func(d *Document) { set(&d.Statements[1], "aws:SourceArn", "arn:aws:s3:::*") })},
+		"queue-actions":        {queue("/Statement/1", func(d *Document) { d.Statements[1].Action = []string{"sqs:SendMessage", "sqs:PurgeQueue"} })},
+		"queue-no-tls-deny":    {queue("", func(d *Document) { d.Statements = d.Statements[1:] }), queue("", func(d *Document) { d.Statements[0].Action = []string{"sqs:SendMessage"} })},
+		"queue-elsewhere":      {queue("/Statement/1/Resource", func(d *Document) { d.Statements[1].Resource = []string{"arn:aws:sqs:eu-central-1:123456789012:other"} })},
+		"takes-from-any-queue": {allow("/Statement/0/Resource", `"Action":"sqs:ReceiveMessage","Resource":"arn:aws:sqs:eu-central-1:123456789012:*"`)},
+		"service-unbound":      {bucket("/Statement/0", `{"Effect":"Allow","Principal":{"Service":"logging.s3.amazonaws.com"},`+put+`}`)},
+		"no-tls-deny":          {{docs: []Named{parsed(t, Bucket, policy(`{"Effect":"Allow",`+role+`,`+obj+`}`))}}},
 		"half-tls-deny": {
 			{docs: []Named{parsed(t, Bucket, policy(strings.Replace(tls, `["arn:aws:s3:::b","arn:aws:s3:::b/*"]`, `"arn:aws:s3:::b/*"`, 1)))}, where: "/Statement/0"},
 			{docs: []Named{parsed(t, Bucket, policy(strings.Replace(tls, `["arn:aws:s3:::b","arn:aws:s3:::b/*"]`, `"arn:aws:s3:::b"`, 1)))}, where: "/Statement/0"},

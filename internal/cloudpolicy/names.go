@@ -21,6 +21,8 @@ const (
 	Audience = "sts.amazonaws.com"
 	// mailDir is where mail arrives, before anybody knows whose it is.
 	mailDir = "inbound/"
+	// refusedDir is where the router keeps what can never be sorted.
+	refusedDir = "refused/"
 )
 
 // Names are the names that the documents are about. All are taken as given:
@@ -37,6 +39,7 @@ type Names struct {
 	// as ecs-tasks.amazonaws.com.
 	Broker string
 	SES    SES
+	Mail   Mail
 	// Plaintext leaves out the Deny of requests without TLS: for a server on
 	// loopback only.
 	Plaintext bool
@@ -48,6 +51,35 @@ type SES struct {
 	RuleSet, Rule   string // the receipt rule that writes to the bucket
 	Identity        string // the domain or address that sign-in mail is sent from; "" sends none
 }
+
+// Mail is what sorts the mail that arrives. The zero value is of a cloud where
+// somebody else runs the router, or nobody.
+type Mail struct {
+	// Queue tells the router of mail, and DeadLetters holds what it failed at:
+	// names; "" if there are none.
+	Queue, DeadLetters string
+	// Function is the router's, and names its log group; "" is the role's name.
+	Function string
+	// RemoveSource lets the router delete from inbound/ what it has sorted.
+	RemoveSource bool
+}
+
+// QueueARN is the ARN of a queue of n's account, in the bucket's region: S3
+// notifies no other.
+func (n Names) QueueARN(queue string) string {
+	return "arn:" + n.Partition + ":sqs:" + n.Region + ":" + n.Account + ":" + queue
+}
+
+// RouterFunction is the name of the router's function.
+func (n Names) RouterFunction() string {
+	if n.Mail.Function != "" {
+		return n.Mail.Function
+	}
+	return n.RouterRole
+}
+
+// BucketARN is the ARN of the bucket.
+func (n Names) BucketARN() string { return n.bucket() }
 
 func (n Names) bucket() string { return "arn:" + n.Partition + ":s3:::" + n.Bucket }
 

@@ -64,6 +64,7 @@ var objects = []string{
 	"bots/0x" + strings.ToUpper(a[2:]) + "/credentials/x", "bots/" + strings.ToUpper(a[2:]) + "/credentials/x", "Bots/" + a + "/credentials/x", "bots/" + a + "/Credentials/x",
 	"bots/" + a + "/credentials/../../" + b + "/credentials/x", "bots/./" + a + "/credentials/x", "bots/../inbound/m1", "bots/" + a + "/../" + b + "/inbound/m1",
 	"bots//credentials/x", "bots//inbound/m1", "/bots/" + a + "/credentials/x", "bots/*/credentials/x", "bots/" + a + "%2Fcredentials/x", "bots/" + ownVariable + "/credentials/x",
+	"refused/several-wallets/m1", "refused/", "refused", "refusedx/m1", "Refused/x/m1", "bots/" + a + "/refused/m1",
 	"bots/", "bots", "inbound/m1", "inbound/", "inbound", "inbound/AMAZON_SES_SETUP_NOTIFICATION", "Inbound/m1", "inboundx/m1", "inbound/../bots/" + a + "/inbound/m1", "x", "credentials/x", a,
 }
 
@@ -81,7 +82,7 @@ var canonicalWallet = regexp.MustCompile(`^0x[0-9a-f]{40}$`)
 
 // may is the rule. A listing's key is its prefix; hasPrefix tells
 // an empty one from none.
-func may(caller, action, key string, hasPrefix bool, tag []string) bool {
+func may(n Names, caller, action, key string, hasPrefix bool, tag []string) bool {
 	in := func(dirs ...string) bool {
 		return slices.ContainsFunc(dirs, func(d string) bool { return strings.HasPrefix(key, d) })
 	}
@@ -102,7 +103,9 @@ func may(caller, action, key string, hasPrefix bool, tag []string) bool {
 	case "broker":
 		return action == "s3:GetObject" && in("inbound/") || action == "s3:ListBucket" && hasPrefix && in("inbound/")
 	case "router":
-		return action == "s3:GetObject" && in("inbound/") || action == "s3:PutObject" && regexp.MustCompile(`^bots/.*/inbound/`).MatchString(key)
+		return action == "s3:GetObject" && in("inbound/") || action == "s3:ListBucket" && hasPrefix && in("inbound/") ||
+			action == "s3:PutObject" && (regexp.MustCompile(`^bots/.*/inbound/`).MatchString(key) || in("refused/")) ||
+			action == "s3:DeleteObject" && in("inbound/") && n.Mail.RemoveSource
 	case "ses":
 		return action == "s3:PutObject" && in("inbound/")
 	}
@@ -136,7 +139,7 @@ func cells(n Names) []cell {
 				list = append(list, cell{
 					name:    fmt.Sprintf("%s (tag %s): %s %q", c.name, tagName, action, key),
 					request: Request{c.caller, action, arn, n.Account, ctx}, role: c.role, tag: tagName,
-					want: may(c.name, action, key, hasPrefix, tag),
+					want: may(n, c.name, action, key, hasPrefix, tag),
 				})
 			}
 			for _, op := range objectOps {
@@ -195,12 +198,13 @@ func walk(t *testing.T, list []cell, policies func(cell) Policies) {
 }
 
 func TestTruthTable(t *testing.T) {
-	n := testNames
-	for name, f := range map[string]Form{"variables": Variables(), "unrolled": Unrolled(walletA, walletB)} {
-		t.Run(name, func(t *testing.T) {
-			identity, bucket := identityOf(n, f), BucketPolicy(n, f)
-			walk(t, cells(n), func(c cell) Policies { return policiesFor(c, identity, bucket) })
-		})
+	for names, n := range map[string]Names{"": testNames, ", with a queue": mailNames} {
+		for name, f := range map[string]Form{"variables": Variables(), "unrolled": Unrolled(walletA, walletB)} {
+			t.Run(name+names, func(t *testing.T) {
+				identity, bucket := identityOf(n, f), BucketPolicy(n, f)
+				walk(t, cells(n), func(c cell) Policies { return policiesFor(c, identity, bucket) })
+			})
+		}
 	}
 }
 
@@ -208,7 +212,7 @@ func TestTruthTable(t *testing.T) {
 // as it is if every role is allowed everything, and also if the bucket denies
 // nothing.
 func TestEitherHalfHolds(t *testing.T) {
-	n := testNames
+	n := mailNames
 	everything := Document{Version: Version, Statements: []Statement{{Effect: Allow, Action: []string{"*"}, Resource: []string{"*"}}}}
 	for name, f := range map[string]Form{"variables": Variables(), "unrolled": Unrolled(walletA, walletB)} {
 		bucket := BucketPolicy(n, f)
@@ -331,7 +335,7 @@ func oracleSample() int {
 // TestTruthTableAgainstOracle asks the independent implementation for the
 // verdict of every allowed cell, and of some or all of those denied.
 func TestTruthTableAgainstOracle(t *testing.T) {
-	n := testNames
+	n := mailNames
 	list, sample := cells(n), oracleSample()
 	for name, f := range map[string]Form{"variables": Variables(), "unrolled": Unrolled(walletA, walletB)} {
 		identity, bucket := identityOf(n, f), BucketPolicy(n, f)

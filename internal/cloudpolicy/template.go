@@ -106,17 +106,55 @@ func RouterTrust(n Names) Document {
 	})
 }
 
-// RouterPermissions lets the mail router move mail to whom it is for, and write
-// its own log.
+// RouterPermissions lets the mail router copy mail to whom it is for, or to
+// where what can never be sorted is kept, and write its own log. Listing is
+// there for S3's sake, which says of an object that is gone that it is gone
+// only to who may list, and otherwise that it is denied.
 func RouterPermissions(n Names) Document {
+	list := []Statement{
+		{SID: "ListInbound", Effect: Allow, Action: one("s3:ListBucket"), Resource: one(n.bucket()), Condition: only(Condition{"StringLike", "s3:prefix", one(mailDir + "*")})},
+		{SID: "ReadInbound", Effect: Allow, Action: one("s3:GetObject"), Resource: one(n.objects(mailDir + "*"))},
+		{SID: "DeliverMail", Effect: Allow, Action: one("s3:PutObject"), Resource: one(n.objects("bots/*/inbound/*"))},
+		{SID: "KeepRefused", Effect: Allow, Action: one("s3:PutObject"), Resource: one(n.objects(refusedDir + "*"))},
+	}
+	if n.Mail.RemoveSource {
+		list = append(list, Statement{SID: "RemoveSorted", Effect: Allow, Action: one("s3:DeleteObject"), Resource: one(n.objects(mailDir + "*"))})
+	}
+	if n.Mail.Queue != "" {
+		list = append(list, Statement{
+			SID: "TakeWork", Effect: Allow, Action: []string{"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"},
+			Resource: one(n.QueueARN(n.Mail.Queue)),
+		})
+	}
+	return document(append(list, Statement{
+		SID: "WriteOwnLog", Effect: Allow, Action: []string{"logs:CreateLogStream", "logs:PutLogEvents"},
+		Resource: one("arn:" + n.Partition + ":logs:" + n.Region + ":" + n.Account + ":log-group:/aws/lambda/" + n.RouterFunction() + ":*"),
+	})...)
+}
+
+// QueuePolicy lets S3 tell of what arrives in the one bucket, and answers
+// nobody without TLS. Who may receive is said by the router's own policy.
+func QueuePolicy(n Names) Document {
+	arn := n.QueueARN(n.Mail.Queue)
 	return document(
-		Statement{SID: "ReadInbound", Effect: Allow, Action: one("s3:GetObject"), Resource: one(n.objects(mailDir + "*"))},
-		Statement{SID: "DeliverMail", Effect: Allow, Action: one("s3:PutObject"), Resource: one(n.objects("bots/*/inbound/*"))},
+		noPlaintext(arn),
 		Statement{
-			SID: "WriteOwnLog", Effect: Allow, Action: []string{"logs:CreateLogStream", "logs:PutLogEvents"},
-			Resource: one("arn:" + n.Partition + ":logs:" + n.Region + ":" + n.Account + ":log-group:/aws/lambda/" + n.RouterRole + ":*"),
-		},
-	)
+			SID: "AllowNotifications", Effect: Allow, Principal: &Principals{Service: one("s3.amazonaws.com")}, Action: one("sqs:SendMessage"), Resource: one(arn),
+			// The account too: a bucket's name is anybody's once the bucket is deleted.
+			Condition: []Condition{{"StringEquals", "aws:SourceAccount", one(n.Account)}, {"ArnEquals", "aws:SourceArn", one(n.bucket())}},
+		})
+}
+
+// DeadLetterPolicy answers nobody without TLS. SQS itself moves messages there.
+func DeadLetterPolicy(n Names) Document {
+	return document(noPlaintext(n.QueueARN(n.Mail.DeadLetters)))
+}
+
+func noPlaintext(queue string) Statement {
+	return Statement{
+		SID: "DenyPlaintext", Effect: Deny, Principal: &Principals{Any: true}, Action: one("sqs:*"), Resource: one(queue),
+		Condition: only(Condition{"Bool", "aws:SecureTransport", one("false")}),
+	}
 }
 
 // BucketPolicy holds everybody to their own whatever their own policies say,
@@ -200,9 +238,18 @@ func BucketPolicy(n Names, f Form) Document {
 		return document(list...)
 	}
 	router := n.RoleARN(n.RouterRole)
-	deny(Statement{SID: "DenyRouterOtherActions", NotAction: []string{"s3:GetObject", "s3:PutObject"}, Resource: both}, router)
+	actions := []string{"s3:ListBucket", "s3:GetObject", "s3:PutObject"}
+	if n.Mail.RemoveSource {
+		actions = append(actions, "s3:DeleteObject")
+	}
+	deny(Statement{SID: "DenyRouterOtherActions", NotAction: actions, Resource: both}, router)
+	deny(Statement{SID: "DenyRouterListingOthers", Action: one("s3:ListBucket"), Resource: one(n.bucket())},
+		router, Condition{"StringNotLike", "s3:prefix", one(mailDir + "*")})
 	deny(Statement{SID: "DenyRouterReadingOthers", Action: one("s3:GetObject"), NotResource: one(n.objects(mailDir + "*"))}, router)
-	deny(Statement{SID: "DenyRouterWritingOthers", Action: one("s3:PutObject"), NotResource: one(n.objects("bots/*/inbound/*"))}, router)
+	deny(Statement{SID: "DenyRouterWritingOthers", Action: one("s3:PutObject"), NotResource: []string{n.objects("bots/*/inbound/*"), n.objects(refusedDir + "*")}}, router)
+	if n.Mail.RemoveSource {
+		deny(Statement{SID: "DenyRouterRemovingOthers", Action: one("s3:DeleteObject"), NotResource: one(n.objects(mailDir + "*"))}, router)
+	}
 	return document(append(list, Statement{
 		SID: "AllowMailIn", Effect: Allow, Principal: &Principals{Service: one("ses.amazonaws.com")},
 		Action: one("s3:PutObject"), Resource: one(n.objects(mailDir + "*")),
@@ -231,7 +278,7 @@ type Named struct {
 // All is every document of n in one form, in the order in which they are
 // rendered.
 func All(n Names, f Form) []Named {
-	return []Named{
+	list := []Named{
 		{"data-trust", Trust, DataTrust(n, f)},
 		{"data-permissions", Identity, DataPermissions(n, f)},
 		{"broker-trust", Trust, BrokerTrust(n)},
@@ -240,6 +287,10 @@ func All(n Names, f Form) []Named {
 		{"router-permissions", Identity, RouterPermissions(n)},
 		{"bucket", Bucket, BucketPolicy(n, f)},
 	}
+	if n.Mail.Queue != "" && !f.bare {
+		list = append(list, Named{"queue", Queue, QueuePolicy(n)}, Named{"dead-letters", Queue, DeadLetterPolicy(n)})
+	}
+	return list
 }
 
 // Kind is what a document is attached to.
@@ -249,6 +300,7 @@ const (
 	Trust    Kind = "trust"    // a role: who may take it
 	Identity Kind = "identity" // a role or user: what it may do
 	Bucket   Kind = "bucket"   // a bucket: who may do what
+	Queue    Kind = "queue"    // an SQS queue: who may do what
 )
 
 // KindOf tells the kind of a document from its shape.
@@ -256,6 +308,12 @@ func KindOf(d Document) Kind {
 	principals := func(s Statement) bool { return s.Principal != nil || s.NotPrincipal != nil }
 	if !slices.ContainsFunc(d.Statements, principals) {
 		return Identity
+	}
+	ofQueue := func(r string) bool { parts, ok := splitARN(r); return ok && parts[1] == "sqs" }
+	if slices.ContainsFunc(d.Statements, func(s Statement) bool {
+		return slices.ContainsFunc(s.Resource, ofQueue) || slices.ContainsFunc(s.NotResource, ofQueue)
+	}) {
+		return Queue
 	}
 	if slices.ContainsFunc(d.Statements, func(s Statement) bool { return s.Resource != nil || s.NotResource != nil }) {
 		return Bucket
