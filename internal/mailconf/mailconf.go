@@ -1,0 +1,106 @@
+// Package mailconf owns mail.yaml: what it may say, and everything that can be
+// found wrong with it before the mail server starts. It opens no connection and
+// starts nothing.
+//
+// Law: nothing is guessed. Of two settings that exclude each other neither
+// wins, and a part that is on is configured whole.
+package mailconf
+
+import (
+	"github.com/litentry/agentkeys/internal/conf"
+)
+
+// Config is mail.yaml. Paths are absolute once it has been loaded.
+type Config struct {
+	// Hostname is what MX records call this server, and what it calls itself in
+	// the header block that it stamps: readers trust the block by this name.
+	Hostname string `yaml:"hostname"`
+	// Domains are those whose mail it takes, as A-labels once it has been loaded.
+	Domains []string `yaml:"domains"`
+	// Listen is IP:PORT of SMTP.
+	Listen string `yaml:"listen"`
+	// MetricsListen is IP:PORT for /metrics, /healthz and /readyz, for the
+	// operator's network alone. Empty: none of the three.
+	MetricsListen string `yaml:"metrics_listen"`
+	// TLS is offered by STARTTLS. Without it the server is for loopback alone.
+	TLS   *TLS  `yaml:"tls"`
+	Store Store `yaml:"store"`
+	// Spool is the directory of what is being received, and so not yet stored;
+	// empty: the system's for temporary files.
+	Spool string `yaml:"spool"`
+	// Recipients are all or wallets: every local part of the domains, as SES
+	// takes them, or those that name a wallet.
+	Recipients string `yaml:"recipients"`
+	// Tags are those of the addresses that belong to wallets; empty: the
+	// catalogue's.
+	Tags []string `yaml:"tags"`
+	// Resolver is IP:PORT of the DNS server that SPF, DKIM and DMARC ask; empty:
+	// the system's.
+	Resolver string `yaml:"resolver"`
+	Limits   Limits `yaml:"limits"`
+	Keep     Keep   `yaml:"keep"`
+	// Audit is the directory of this server's own log.
+	Audit string `yaml:"audit"`
+}
+
+// TLS names a certificate chain and its key, PEM. They are read anew when they
+// change.
+type TLS struct {
+	Cert string `yaml:"cert"`
+	Key  string `yaml:"key"`
+}
+
+// Store is where mail is kept: one of the two.
+type Store struct {
+	// Directory is read by who can read this machine's files as its owner.
+	Directory string `yaml:"directory"`
+	// S3 is a bucket, in which each wallet's own session reads its inbox.
+	S3 *S3 `yaml:"s3"`
+}
+
+// S3 is a bucket at AWS or at a server that speaks its protocol.
+type S3 struct {
+	Region    string `yaml:"region"`
+	Bucket    string `yaml:"bucket"`
+	Endpoint  string `yaml:"endpoint"` // empty: AWS's own
+	PathStyle bool   `yaml:"path_style"`
+	// CredentialsFile is in the form of the AWS tools' own, of which the profile
+	// default counts. Empty: the environment's, or those of the machine's role.
+	CredentialsFile string `yaml:"credentials_file"`
+}
+
+// Limits bound what one peer, sender or wallet can make of this server.
+type Limits struct {
+	MessageBytes          int64 `yaml:"message_bytes"`            // the largest message; 0: mailstore.MaxMessage
+	Connections           int   `yaml:"connections"`              // at once, of all; 0: 256
+	PeerConnections       int   `yaml:"peer_connections"`         // at once, of one address; 0: 16
+	PeerMessagesPerHour   int   `yaml:"peer_messages_per_hour"`   // of one address; 0: 1000
+	WalletMessagesPerHour int   `yaml:"wallet_messages_per_hour"` // to one wallet; 0: 120
+	SenderMessagesPerHour int   `yaml:"sender_messages_per_hour"` // of one sender's domain; 0: 3600
+}
+
+// Keep says how long mail stays.
+type Keep struct {
+	MailDays int `yaml:"mail_days"` // in a directory; 0: 30
+}
+
+// The two kinds of Recipients.
+const (
+	All     = "all"
+	Wallets = "wallets"
+)
+
+// Load reads and checks mail.yaml. What is wrong is a conf.Faults, all of it.
+func Load(path string) (*Config, error) {
+	var c Config
+	f, err := conf.Read(path, &c)
+	if err != nil {
+		return nil, err
+	}
+	c.names(f)
+	c.network(f)
+	c.storage(f)
+	c.recipients(f)
+	c.limits(f)
+	return &c, f.Err()
+}
