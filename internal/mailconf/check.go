@@ -13,7 +13,6 @@ import (
 	"golang.org/x/net/idna"
 
 	"github.com/litentry/agentkeys/internal/conf"
-	"github.com/litentry/agentkeys/internal/mailstore"
 )
 
 // most is how many domains or tags there may be: each message is held to all.
@@ -157,6 +156,15 @@ func (s *S3) check(f *conf.File) {
 	if s.Endpoint != "" {
 		f.Origin("store.s3.endpoint", s.Endpoint)
 	}
+	switch s.Compatible {
+	case "":
+	case VersityGW:
+		if s.Endpoint == "" {
+			f.Fault("store.s3.endpoint", "", "it is missing, and store.s3.compatible says that it is not AWS's", "write the origin of the server")
+		}
+	default:
+		f.Fault("store.s3.compatible", s.Compatible, "there is no such profile", "write versitygw, or leave it out for AWS and for servers that check the conditions of copies")
+	}
 	if s.CredentialsFile == "" {
 		if f.Has("store.s3.credentials_file") {
 			f.Fault("store.s3.credentials_file", "", "it is empty", "name the file, or leave it out for the environment's")
@@ -206,19 +214,19 @@ func (c *Config) limits(f *conf.File) {
 	l := &c.Limits
 	switch least := int64(10 << 10); {
 	case l.MessageBytes == 0 && !f.Has("limits.message_bytes"):
-		l.MessageBytes = mailstore.MaxMessage
-	case l.MessageBytes < least || l.MessageBytes > mailstore.MaxMessage:
-		f.Fault("limits.message_bytes", fmt.Sprint(l.MessageBytes), fmt.Sprintf("it is not between %d and %d", least, mailstore.MaxMessage), fmt.Sprintf("leave it out for %d", mailstore.MaxMessage))
+		l.MessageBytes = MaxMessage
+	case l.MessageBytes < least || l.MessageBytes > MaxMessage:
+		f.Fault("limits.message_bytes", fmt.Sprint(l.MessageBytes), fmt.Sprintf("it is not between %d and %d", least, int64(MaxMessage)), fmt.Sprintf("leave it out for %d", int64(MaxMessage)))
 	}
 	for _, n := range []struct {
 		name     string
 		n        *int
 		standard int
 	}{
-		{"limits.connections", &l.Connections, 256}, {"limits.peer_connections", &l.PeerConnections, 16},
-		{"limits.peer_messages_per_hour", &l.PeerMessagesPerHour, 1000},
+		{"limits.connections", &l.Connections, 256}, {"limits.peer_connections", &l.PeerConnections, 20},
+		{"limits.peer_messages_per_minute", &l.PeerMessagesPerMinute, 120},
 		{"limits.wallet_messages_per_hour", &l.WalletMessagesPerHour, 120},
-		{"limits.sender_messages_per_hour", &l.SenderMessagesPerHour, 3600},
+		{"limits.sender_messages_per_hour", &l.SenderMessagesPerHour, 10000},
 	} {
 		switch {
 		case *n.n == 0 && !f.Has(n.name):

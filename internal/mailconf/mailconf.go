@@ -8,6 +8,7 @@ package mailconf
 
 import (
 	"github.com/litentry/agentkeys/internal/conf"
+	"github.com/litentry/agentkeys/internal/mailstore"
 )
 
 // Config is mail.yaml. Paths are absolute once it has been loaded.
@@ -64,6 +65,9 @@ type S3 struct {
 	Bucket    string `yaml:"bucket"`
 	Endpoint  string `yaml:"endpoint"` // empty: AWS's own
 	PathStyle bool   `yaml:"path_style"`
+	// Compatible names a server that is not AWS and needs to be treated
+	// otherwise: versitygw. Empty: none.
+	Compatible string `yaml:"compatible"`
 	// CredentialsFile is in the form of the AWS tools' own, of which the profile
 	// default counts. Empty: the environment's, or those of the machine's role.
 	CredentialsFile string `yaml:"credentials_file"`
@@ -71,13 +75,17 @@ type S3 struct {
 
 // Limits bound what one peer, sender or wallet can make of this server.
 type Limits struct {
-	MessageBytes          int64 `yaml:"message_bytes"`            // the largest message; 0: mailstore.MaxMessage
-	Connections           int   `yaml:"connections"`              // at once, of all; 0: 256
-	PeerConnections       int   `yaml:"peer_connections"`         // at once, of one address; 0: 16
-	PeerMessagesPerHour   int   `yaml:"peer_messages_per_hour"`   // of one address; 0: 1000
+	MessageBytes          int64 `yaml:"message_bytes"`            // the largest message; 0: MaxMessage
+	Connections           int   `yaml:"connections"`              // at once, in all; 0: 256
+	PeerConnections       int   `yaml:"peer_connections"`         // at once, of one peer; 0: 20
+	PeerMessagesPerMinute int   `yaml:"peer_messages_per_minute"` // of one peer; 0: 120
 	WalletMessagesPerHour int   `yaml:"wallet_messages_per_hour"` // to one wallet; 0: 120
-	SenderMessagesPerHour int   `yaml:"sender_messages_per_hour"` // of one sender's domain; 0: 3600
+	SenderMessagesPerHour int   `yaml:"sender_messages_per_hour"` // of one sender's domain; 0: 10000
 }
+
+// MaxMessage is the largest message in bytes that a sender can hand in: with
+// the header block that is stamped on it, it is as large as a store takes.
+const MaxMessage = mailstore.MaxMessage - 16<<10
 
 // Keep says how long mail stays.
 type Keep struct {
@@ -89,6 +97,9 @@ const (
 	All     = "all"
 	Wallets = "wallets"
 )
+
+// VersityGW is a server that copies over what is there, whatever the condition.
+const VersityGW = "versitygw"
 
 // Load reads and checks mail.yaml. What is wrong is a conf.Faults, all of it.
 func Load(path string) (*Config, error) {

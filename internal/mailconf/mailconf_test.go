@@ -23,14 +23,14 @@ store: {directory: mail}
 recipients: wallets
 tags: [or, jina]
 resolver: 127.0.0.1:53
-limits: {message_bytes: 1048576, connections: 10, peer_connections: 2, peer_messages_per_hour: 3, wallet_messages_per_hour: 4, sender_messages_per_hour: 5}
+limits: {message_bytes: 1048576, connections: 10, peer_connections: 2, peer_messages_per_minute: 3, wallet_messages_per_hour: 4, sender_messages_per_hour: 5}
 keep: {mail_days: 7}
 audit: audit
 `
 
 const (
 	directory = "store: {directory: mail}"
-	bucket    = `store: {s3: {region: eu-central-1, bucket: agentkeys-prod, endpoint: "https://s3.example.com", path_style: true, credentials_file: secret}}`
+	bucket    = `store: {s3: {region: eu-central-1, bucket: agentkeys-prod, endpoint: "https://s3.example.com", path_style: true, compatible: versitygw, credentials_file: secret}}`
 	keep      = "keep: {mail_days: 7}"
 	pair      = "tls: {cert: mx.pem, key: mx.key}"
 )
@@ -69,7 +69,7 @@ func TestLoad(t *testing.T) {
 		TLS:        &mailconf.TLS{Cert: filepath.Join(dir, "mx.pem"), Key: filepath.Join(dir, "mx.key")},
 		Store:      mailconf.Store{Directory: filepath.Join(dir, "mail")},
 		Recipients: mailconf.Wallets, Tags: []string{"or", "jina"}, Resolver: "127.0.0.1:53",
-		Limits: mailconf.Limits{MessageBytes: 1 << 20, Connections: 10, PeerConnections: 2, PeerMessagesPerHour: 3, WalletMessagesPerHour: 4, SenderMessagesPerHour: 5},
+		Limits: mailconf.Limits{MessageBytes: 1 << 20, Connections: 10, PeerConnections: 2, PeerMessagesPerMinute: 3, WalletMessagesPerHour: 4, SenderMessagesPerHour: 5},
 		Keep:   mailconf.Keep{MailDays: 7}, Audit: filepath.Join(dir, "audit"),
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -91,7 +91,7 @@ func TestDefaults(t *testing.T) {
 		c.Keep.MailDays != 30 || c.Store.Directory != "/m" || c.Audit != "/a" {
 		t.Errorf("%+v", c)
 	}
-	if want := (mailconf.Limits{mailstore.MaxMessage, 256, 16, 1000, 120, 3600}); c.Limits != want {
+	if want := (mailconf.Limits{mailstore.MaxMessage - 16<<10, 256, 20, 120, 120, 10000}); c.Limits != want {
 		t.Errorf("limits %+v, want %+v", c.Limits, want)
 	}
 }
@@ -103,7 +103,7 @@ func TestBucket(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(path)
-	want := &mailconf.S3{Region: "eu-central-1", Bucket: "agentkeys-prod", Endpoint: "https://s3.example.com", PathStyle: true, CredentialsFile: filepath.Join(dir, "secret")}
+	want := &mailconf.S3{Region: "eu-central-1", Bucket: "agentkeys-prod", Endpoint: "https://s3.example.com", PathStyle: true, Compatible: mailconf.VersityGW, CredentialsFile: filepath.Join(dir, "secret")}
 	if !reflect.DeepEqual(c.Store.S3, want) || c.Store.Directory != "" || c.Spool != filepath.Join(dir, "spool") {
 		t.Errorf("%+v", c.Store.S3)
 	}
@@ -152,6 +152,8 @@ func TestFaults(t *testing.T) {
 		{directory, "store: {s3: {region: eu-central-1, bucket: agentkeys-prod, credentials_file: open}}", "chmod 600"},
 		{directory, "store: {s3: {region: eu-central-1, bucket: agentkeys-prod, credentials_file: .}}", "it is not a plain file"},
 		{directory, "store: {s3: {region: eu-central-1, bucket: agentkeys-prod, credentials_file: \"\"}}", "it is empty"},
+		{directory, "store: {s3: {region: eu-central-1, bucket: agentkeys-prod, compatible: versitygw}}", "store.s3.endpoint"},
+		{directory, "store: {s3: {region: eu-central-1, bucket: agentkeys-prod, compatible: minio}}", "there is no such profile"},
 		{"audit: audit", "", "audit: it is missing"},
 		{"recipients: wallets", "recipients: some", "there is no such kind"},
 		{"tags: [or, jina]", "tags: []", "no address would belong to a wallet"},
@@ -161,10 +163,10 @@ func TestFaults(t *testing.T) {
 		{"resolver: 127.0.0.1:53", "resolver: dns.example.com:53", "it is not the address of a DNS server"},
 		{"resolver: 127.0.0.1:53", "resolver: 127.0.0.1:0", "it is not the address of a DNS server"},
 		{"message_bytes: 1048576", "message_bytes: 0", "limits.message_bytes"},
-		{"message_bytes: 1048576", "message_bytes: 41943041", "limits.message_bytes"},
+		{"message_bytes: 1048576", "message_bytes: 41926657", "limits.message_bytes"},
 		{"connections: 10", "connections: 0", "limits.connections"},
 		{"peer_connections: 2", "peer_connections: -1", "limits.peer_connections"},
-		{"peer_messages_per_hour: 3", "peer_messages_per_hour: 0", "limits.peer_messages_per_hour"},
+		{"peer_messages_per_minute: 3", "peer_messages_per_minute: 0", "limits.peer_messages_per_minute"},
 		{"wallet_messages_per_hour: 4", "wallet_messages_per_hour: 0", "limits.wallet_messages_per_hour"},
 		{"sender_messages_per_hour: 5", "sender_messages_per_hour: 1000001", "limits.sender_messages_per_hour"},
 		{"wallet_messages_per_hour: 4", "wallet_messages: 4", "no such setting"},
