@@ -42,6 +42,16 @@ func (r Receiver) WroteReceived(unfolded string) bool {
 	return ok && r.is(rc.by)
 }
 
+// Recipient returns the one recipient that the value of a Received field names,
+// "" of none; false if it is not of a form that r writes.
+func (r Receiver) Recipient(value []byte) (string, bool) {
+	rc, ok := parseReceived(Unfold(value))
+	if !ok || !r.is(rc.by) {
+		return "", false
+	}
+	return rc.rcpt, true
+}
+
 func (r Receiver) is(by string) bool {
 	if !r.ses {
 		return r.host != "" && strings.EqualFold(by, r.host)

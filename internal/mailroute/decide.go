@@ -1,0 +1,107 @@
+package mailroute
+
+import (
+	"bytes"
+
+	"github.com/litentry/agentkeys/internal/mailhead"
+)
+
+// Decide decides on the beginning of a message; whole says that it is all of
+// it. recipients are those of the envelope, if the event that told of the
+// message carries them.
+func (r *Router) Decide(head []byte, whole bool, recipients []string) Decision {
+	t := tally{r: r}
+	s := mailhead.Scan(head, whole)
+	sender, envelope := "", true
+	n := 0
+	for f, ok := s.Next(); ok; f, ok = s.Next() {
+		if n++; n == 1 {
+			first := f.Is("Return-Path")
+			if first {
+				sender = senderDomain(f.Value)
+			}
+			if len(recipients) > 0 {
+				return r.addressed(recipients, ByNotification, sender)
+			}
+			if first {
+				continue
+			}
+		}
+		// The receiver's own Received is on top, with its Return-Path above it
+		// and nothing else. Any further down may be the sender's.
+		if envelope && f.Is("Received") {
+			if rcpt, ok := r.received(f.Value); ok && rcpt != "" {
+				return r.addressed([]string{rcpt}, ByReceived, sender)
+			}
+		}
+		envelope = false
+		if f.Is("To") || f.Is("Cc") {
+			if t.list(f.Value); t.several {
+				break // whatever else there is
+			}
+		}
+	}
+	var d Decision
+	switch complete := s.Complete(); {
+	case !complete && !t.several && len(head) < mailhead.MaxBlock:
+		return Decision{Outcome: More}
+	case len(recipients) > 0:
+		return r.addressed(recipients, ByNotification, sender)
+	case !complete && !t.several:
+		d = Decision{Outcome: Refuse, Reason: ReasonHeaderTooLong}
+	default:
+		d = t.decide()
+	}
+	d.By, d.Sender = ByTo, sender
+	return d
+}
+
+// received returns the recipient that a receiver of ours names.
+func (r *Router) received(value []byte) (string, bool) {
+	for _, rc := range r.receivers {
+		if rcpt, ok := rc.Recipient(value); ok {
+			return rcpt, true
+		}
+	}
+	return "", false
+}
+
+// addressed decides by the envelope.
+func (r *Router) addressed(recipients []string, by, sender string) Decision {
+	t := tally{r: r}
+	for _, s := range recipients {
+		t.mailbox([]byte(s))
+	}
+	d := t.decide()
+	d.By, d.Sender = by, sender
+	return d
+}
+
+// mailbox counts a recipient of the envelope, local@domain and nothing around
+// it. Its local part may be quoted.
+func (t *tally) mailbox(v []byte) {
+	at := bytes.LastIndexByte(v, '@')
+	if at < 0 {
+		if tagLike(v) {
+			t.malformed()
+		}
+		return
+	}
+	var local, domain buffer
+	domain.add(v[at+1:])
+	if v = v[:at]; len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+		v = v[1 : len(v)-1]
+	}
+	local.add(v)
+	t.pair(&local, &domain, true)
+}
+
+// senderDomain returns the domain of a Return-Path, "" if there is none.
+func senderDomain(v []byte) string {
+	v = bytes.TrimRight(v, "> \t\r\n")
+	d := v[bytes.LastIndexByte(v, '@')+1:]
+	if len(d) == len(v) || !validDomain(d) {
+		return ""
+	}
+	return lower(string(d))
+}

@@ -1,0 +1,282 @@
+package mailroute
+
+// lister reads the value of a To or Cc field: RFC 5322, 3.4, with the obsolete
+// forms of 4.4, and what is out there besides. It never fails. What it cannot
+// make sense of between two separators is passed over, and the next begins
+// afresh. Each pair of a local part and a domain that stands where an address
+// may stand is reported, as sure or as doubtful.
+//
+// Quotes and comments that do not close could hide what follows, or show what
+// they should hide. A value with such is read a second time with neither
+// meaning anything: what either reading shows counts.
+type lister struct {
+	v     []byte
+	i     int
+	plain bool // the second reading
+	open  bool // a quote or a comment did not close, or closed without being open
+	t     *tally
+
+	state  state
+	angle  bool // between < and >
+	route  bool // in the route of an obsolete <@a,@b:x@y>
+	joined bool // the last token was a dot or an @: the next word belongs to it
+	phrase bool // there were words that are no part of the address
+	odd    bool // there was something that an address cannot have
+	claim  bool // a word that is no part of the address claims to be of a wallet
+	local  buffer
+	domain buffer
+}
+
+type state uint8
+
+const (
+	empty state = iota
+	inLocal
+	inDomain
+)
+
+// buffer holds the beginning of a word, and how long it is: whatever is longer
+// than it holds is longer than may be.
+type buffer struct {
+	n int
+	b [maxDomain + 1]byte
+}
+
+func (w *buffer) add(p []byte) {
+	if w.n < len(w.b) {
+		copy(w.b[w.n:], p)
+	}
+	w.n += len(p)
+}
+
+func (w *buffer) bytes() []byte { return w.b[:min(w.n, len(w.b))] }
+
+// list reads the value of a field.
+func (t *tally) list(v []byte) {
+	l := lister{v: v, t: t}
+	l.run()
+	if l.open {
+		l = lister{v: v, t: t, plain: true}
+		t.murky = true
+		l.run()
+		t.murky = false
+	}
+}
+
+func (l *lister) run() {
+	for l.i < len(l.v) {
+		c := l.v[l.i]
+		switch {
+		case l.space(c):
+			l.i++
+		case l.plain && (c == '"' || c == '(' || c == ')' || c == '\\'):
+			l.i++
+		case c == '(':
+			l.comment()
+		case c == ')':
+			l.open = true
+			l.i++
+		case c == '"':
+			l.quoted()
+		case c == '<':
+			l.display()
+			l.angle = true
+			l.i++
+		case c == '>':
+			if l.angle {
+				l.end(true)
+			} else {
+				l.odd = true
+			}
+			l.i++
+		case c == ',' && l.route:
+			// Only its colon ends it.
+			l.reset()
+			l.route = true
+			l.i++
+		case c == ',' || c == ';':
+			// A semicolon ends a group; some write it between addresses, too.
+			l.end(false)
+			l.i++
+		case c == ':':
+			l.colon()
+			l.i++
+		case c == '@':
+			l.at()
+			l.i++
+		default:
+			l.atom()
+		}
+	}
+	l.end(false)
+}
+
+// space reports whether c, at l.i, is white space. A line end is part of a fold,
+// or it would have ended the field; a CR alone is no line end.
+func (l *lister) space(c byte) bool {
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r' && l.i+1 < len(l.v) && l.v[l.i+1] == '\n'
+}
+
+func (l *lister) comment() {
+	depth := 0
+	for ; l.i < len(l.v); l.i++ {
+		switch l.v[l.i] {
+		case '\\':
+			l.i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				l.i++
+				return
+			}
+		}
+	}
+	l.i, l.open = len(l.v), true
+}
+
+func (l *lister) quoted() {
+	odd := l.state == inDomain && l.joined // only a local part can be quoted
+	w := l.word()
+	l.odd = l.odd || odd
+	start := l.i + 1
+	for l.i = start; l.i < len(l.v); l.i++ {
+		switch l.v[l.i] {
+		case '"':
+			w.add(l.v[start:l.i])
+			l.i++
+			return
+		case '\\':
+			w.add(l.v[start:l.i])
+			l.i++
+			start = l.i
+		}
+	}
+	l.i, l.open = len(l.v), true
+}
+
+// atom reads a run of bytes that have no meaning, dots included, and what they
+// are, an address will show. A domain literal is one as well: it is never ours.
+func (l *lister) atom() {
+	start := l.i
+	for l.i < len(l.v) {
+		c := l.v[l.i]
+		if l.i > start && (l.space(c) || c == '(' || c == ')' || c == '"' || c == '<' || c == '>' ||
+			c == ',' || c == ';' || c == ':' || c == '@' || l.plain && c == '\\') {
+			break
+		}
+		if c == '[' {
+			l.i += literal(l.v[l.i:])
+			continue
+		}
+		l.i++
+	}
+	p := l.v[start:l.i]
+	if p[0] == '.' {
+		l.joined = true
+	}
+	l.word().add(p)
+	l.joined = p[len(p)-1] == '.'
+}
+
+// literal returns how long the domain literal is that v begins with; 1 if it
+// begins with none, so that what is not closed hides nothing.
+func literal(v []byte) int {
+	for i, c := range v[1:] {
+		switch c {
+		case ']':
+			return i + 2
+		case ' ', '\t', '\r', '\n', '[', '\\', ',', ';', '<', '>', '@', '"', '(', ')':
+			return 1
+		}
+	}
+	return 1
+}
+
+// word returns where the word that begins now belongs.
+func (l *lister) word() *buffer {
+	switch {
+	case l.state == inDomain && l.joined:
+		l.joined = false
+		return &l.domain
+	case l.state == inDomain:
+		// Text behind an address: the address is none, or this begins one.
+		l.phrase = true
+		l.pair(false)
+	case l.state == inLocal && l.joined:
+		l.joined = false
+		return &l.local
+	case l.state == inLocal:
+		l.phrase = true
+		l.claim = l.claim || tagLike(l.local.bytes())
+	}
+	l.state, l.joined = inLocal, false
+	l.local.n, l.domain.n = 0, 0
+	return &l.local
+}
+
+func (l *lister) at() {
+	switch {
+	case l.angle && l.state == empty:
+		l.route = true
+	case l.state == inDomain:
+		// a@b@c: neither is an address, but each is looked at.
+		l.odd = true
+		l.pair(false)
+		l.local, l.domain.n = l.domain, 0
+	case l.state == empty:
+		l.odd = true
+	}
+	l.state, l.joined = inDomain, true
+}
+
+// colon ends the name of a group, or a route. Either is no address.
+func (l *lister) colon() {
+	if l.angle && !l.route {
+		l.pair(false)
+		l.odd = true
+		l.state = empty
+		return
+	}
+	if !l.route {
+		l.pair(false)
+	}
+	l.reset()
+}
+
+// display ends what stands before an address in angle brackets.
+func (l *lister) display() {
+	l.pair(false)
+	odd := l.angle // a second one, and the first has not closed
+	l.angle = false
+	l.reset()
+	l.odd = odd
+}
+
+// end ends an address; closed says that it was with the > it needs if it began
+// with <.
+func (l *lister) end(closed bool) {
+	switch {
+	case l.state == inDomain:
+		l.pair(!l.phrase && !l.odd && !l.route && closed == l.angle)
+	case l.state == inLocal && tagLike(l.local.bytes()) && (l.angle || !l.phrase):
+		l.claim = true
+	}
+	if l.claim {
+		l.t.malformed()
+	}
+	l.angle = false
+	l.reset()
+}
+
+// pair reports the local part and domain that were read.
+func (l *lister) pair(sure bool) {
+	if l.state == inDomain {
+		l.t.pair(&l.local, &l.domain, sure)
+	}
+}
+
+func (l *lister) reset() {
+	l.state, l.route, l.joined, l.phrase, l.odd, l.claim = empty, false, false, false, false, false
+	l.local.n, l.domain.n = 0, 0
+}
