@@ -149,6 +149,11 @@ func (b *Bucket) put(ctx context.Context, creds aws.CredentialsProvider, key str
 		"If-None-Match": {"*"}, "Content-Type": {"message/rfc822"},
 	}, r, size, c)
 	if err != nil {
+		// A server that has it already may cut the connection in the middle of
+		// the body, so that its answer is lost.
+		if _, there := b.conn.SDK.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.c.Bucket, Key: &key}, b.as(creds)); there == nil {
+			return &fault{status: http.StatusPreconditionFailed, condition: "If-None-Match"}
+		}
 		return err
 	}
 	defer res.Body.Close()

@@ -68,7 +68,7 @@ func (b *Bucket) Fetch(ctx context.Context, w agentkeys.Wallet, id agentkeys.Mes
 	if err != nil {
 		return nil, err
 	}
-	if limit <= 0 {
+	if limit < 0 {
 		return nil, mailstore.ErrInvalid
 	}
 	key := inbox(w) + id.String()
