@@ -8,9 +8,9 @@ func (a *app) mailCmd() *cobra.Command {
 		Long: `A service that signs up by mail gets an address that names the wallet. What
 comes to it is routed to that wallet's inbox and to no other, and the link or
 code in it counts only if its sender proved to be the service.`,
-		Example: `  agentkeys mail --help`,
+		Example: `  agentkeys mail route message.eml --domain agents.example`,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand()
+	c.AddCommand(a.mailRouteCmd())
 	return c
 }
