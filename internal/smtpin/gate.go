@@ -1,0 +1,128 @@
+package smtpin
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// maxPeers bounds the table of peers. Those that are connected are in it whatever
+// happens; they are no more than Limits.Connections.
+const maxPeers = 8192
+
+// gate counts connections, in all and by peer, and the messages of a peer.
+type gate struct {
+	l     Limits
+	mu    sync.Mutex
+	open  int
+	peers map[netip.Prefix]*peer
+}
+
+// peer is an IPv4 address or an IPv6 /64, which is what one customer has.
+type peer struct {
+	open int
+	rate *rate.Limiter
+	seen time.Time
+}
+
+func newGate(l Limits) *gate { return &gate{l: l, peers: map[netip.Prefix]*peer{}} }
+
+// peerOf returns what addr counts as. Addresses that are none, as of Unix
+// sockets, are one peer.
+func peerOf(addr net.Addr) (netip.Prefix, netip.Addr) {
+	t, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}, netip.Addr{}
+	}
+	a, ok := netip.AddrFromSlice(t.IP)
+	if !ok {
+		return netip.Prefix{}, netip.Addr{}
+	}
+	a = a.Unmap().WithZone("")
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits)
+	return p, a
+}
+
+// enter reports whether a connection may be; leave must be called if so.
+func (g *gate) enter(p netip.Prefix, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open >= g.l.Connections {
+		return false
+	}
+	q := g.peers[p]
+	if q == nil {
+		g.sweep(now)
+		every := time.Minute / time.Duration(g.l.MessagesPerMinute)
+		q = &peer{rate: rate.NewLimiter(rate.Every(every), g.l.MessagesPerMinute)}
+		g.peers[p] = q
+	}
+	q.seen = now
+	if q.open >= g.l.ConnectionsPerPeer {
+		return false
+	}
+	q.open++
+	g.open++
+	return true
+}
+
+func (g *gate) leave(p netip.Prefix) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open--
+	if q := g.peers[p]; q != nil {
+		q.open--
+	}
+}
+
+// message reports whether p, which is connected, may send another one now.
+func (g *gate) message(p netip.Prefix, now time.Time) bool {
+	g.mu.Lock()
+	q := g.peers[p]
+	g.mu.Unlock()
+	return q != nil && q.rate.AllowN(now, 1)
+}
+
+// sweep makes room: peers whose allowance is whole again are like new ones; if
+// that does not do, the one that was away longest goes.
+func (g *gate) sweep(now time.Time) {
+	if len(g.peers) < maxPeers {
+		return
+	}
+	var oldest netip.Prefix
+	var at time.Time
+	for p, q := range g.peers {
+		switch {
+		case q.open > 0:
+		case q.rate.TokensAt(now) >= float64(g.l.MessagesPerMinute):
+			delete(g.peers, p)
+		case at.IsZero() || q.seen.Before(at):
+			oldest, at = p, q.seen
+		}
+	}
+	if len(g.peers) >= maxPeers && !at.IsZero() {
+		delete(g.peers, oldest)
+	}
+}
+
+// class says of an address what may be logged.
+func class(a netip.Addr) string {
+	switch {
+	case !a.IsValid():
+		return "none"
+	case a.IsLoopback():
+		return "loopback"
+	case a.IsPrivate() || a.IsLinkLocalUnicast():
+		return "private"
+	case a.Is4():
+		return "public-4"
+	}
+	return "public-6"
+}
