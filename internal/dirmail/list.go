@@ -1,0 +1,179 @@
+package dirmail
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/mailstore"
+)
+
+// Waiting implements mailstore.Spool.
+func (d *Dir) Waiting(ctx context.Context, after agentkeys.MessageID, limit int) (mailstore.Page, error) {
+	return d.list(ctx, inboundName, after, limit)
+}
+
+// List implements mailstore.Inbox.
+func (d *Dir) List(ctx context.Context, w agentkeys.Wallet, after agentkeys.MessageID, limit int) (mailstore.Page, error) {
+	if w.IsZero() {
+		return mailstore.Page{}, mailstore.ErrInvalid
+	}
+	return d.list(ctx, inboxOf(w), after, limit)
+}
+
+// Refused lists up to limit refused messages, in the order of their reasons and
+// then of their ids, from the first beyond after on; the zero item starts from
+// the beginning.
+func (d *Dir) Refused(ctx context.Context, after mailstore.Item, limit int) (page mailstore.Page, err error) {
+	if limit < 1 || limit > mailstore.MaxPage || after.Reason != "" && !mailstore.ValidReason(after.Reason) {
+		return page, mailstore.ErrInvalid
+	}
+	reasons, err := d.reasons()
+	if err != nil {
+		return page, err
+	}
+	for _, reason := range reasons {
+		var from agentkeys.MessageID
+		if reason < after.Reason {
+			continue
+		} else if reason == after.Reason {
+			from = after.ID
+		}
+		for more := true; more && len(page.Items) <= limit; {
+			p, err := d.list(ctx, refusedName+"/"+reason, from, min(limit+1-len(page.Items), mailstore.MaxPage))
+			if err != nil {
+				return mailstore.Page{}, err
+			}
+			for _, i := range p.Items {
+				i.Reason, from = reason, i.ID
+				page.Items = append(page.Items, i)
+			}
+			more = p.More
+		}
+	}
+	if len(page.Items) > limit {
+		page.Items, page.More = page.Items[:limit], true
+	}
+	return page, nil
+}
+
+// reasons lists the directories of refused mail.
+func (d *Dir) reasons() (all []string, err error) {
+	return d.names(refusedName, func(e fs.DirEntry) bool { return e.IsDir() && mailstore.ValidReason(e.Name()) }, nil)
+}
+
+// list lists a directory; one that is not there is empty.
+func (d *Dir) list(ctx context.Context, dir string, after agentkeys.MessageID, limit int) (page mailstore.Page, err error) {
+	if limit < 1 || limit > mailstore.MaxPage {
+		return page, mailstore.ErrInvalid
+	}
+	if err := ctx.Err(); err != nil {
+		return page, err
+	}
+	names, err := d.names(dir,
+		func(e fs.DirEntry) bool { return message(e) && e.Name() > after.String() },
+		func(all []string) []string { return all[:min(len(all), limit+1)] })
+	if err != nil {
+		return page, err
+	}
+	if len(names) > limit {
+		names, page.More = names[:limit], true
+	}
+	for _, name := range names {
+		path, _, err := d.path(dir, name)
+		if err != nil {
+			return mailstore.Page{}, err
+		}
+		fi, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return mailstore.Page{}, err
+		}
+		id, err := agentkeys.ParseMessageID(name)
+		if err != nil {
+			return mailstore.Page{}, err
+		}
+		page.Items = append(page.Items, mailstore.Item{ID: id, Size: fi.Size(), At: fi.ModTime()})
+	}
+	if page.More && len(page.Items) == 0 { // all of them were: there must be a last one to go on from
+		last, err := agentkeys.ParseMessageID(names[len(names)-1])
+		if err != nil {
+			return page, err
+		}
+		return d.list(ctx, dir, last, limit)
+	}
+	return page, nil
+}
+
+// message reports whether an entry is a message. What is not is left out of
+// listings: it is nobody's mail, and no mail may come from it.
+func message(e fs.DirEntry) bool {
+	_, err := agentkeys.ParseMessageID(e.Name())
+	return err == nil && e.Type().IsRegular()
+}
+
+// names returns the names of dir that are wanted, sorted, and none if there is
+// no dir. cut, if not nil, gets sorted names and drops those that are too many,
+// so that not all of a large directory have to be kept.
+func (d *Dir) names(dir string, want func(fs.DirEntry) bool, cut func([]string) []string) (all []string, err error) {
+	path, absent, err := d.path(dir, "")
+	if err != nil || absent {
+		return nil, err
+	}
+	f, err := os.Open(filepath.Clean(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for {
+		entries, err := f.ReadDir(4 * mailstore.MaxPage)
+		for _, e := range entries {
+			if want(e) {
+				all = append(all, e.Name())
+			}
+		}
+		slices.Sort(all)
+		if cut != nil {
+			all = cut(all)
+		}
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Fetch implements mailstore.Inbox.
+func (d *Dir) Fetch(ctx context.Context, w agentkeys.Wallet, id agentkeys.MessageID, limit int64) ([]byte, error) {
+	if w.IsZero() || id.IsZero() {
+		return nil, mailstore.ErrInvalid
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, fi, err := d.open(inboxOf(w), id.String())
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if fi.Size() > limit {
+		return nil, mailstore.ErrTooLarge
+	}
+	data := make([]byte, fi.Size())
+	if _, err := io.ReadFull(f, data); err != nil {
+		return nil, err
+	}
+	return data, unchanged(f, versionOf(fi))
+}
