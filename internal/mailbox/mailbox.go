@@ -109,7 +109,7 @@ func Find(ctx context.Context, o Options) (Found, error) {
 	case ok:
 		return found, nil
 	case err != nil:
-		return Found{}, s.named(err)
+		return Found{}, s.final(err)
 	}
 	return Found{}, s.timeout(0)
 }

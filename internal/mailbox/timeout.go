@@ -54,11 +54,7 @@ type Timeout struct {
 }
 
 func (s *search) timeout(waited time.Duration) error {
-	t := &Timeout{Tally: s.tally.clone(), Waited: waited, To: s.o.Query.To.At(s.o.Query.Domain), Service: "the service", Last: s.last}
-	if !s.o.Service.IsZero() {
-		t.Service = s.o.Service.String()
-	}
-	return t
+	return &Timeout{Tally: s.tally.clone(), Waited: waited, To: s.o.Query.To.At(s.o.Query.Domain), Service: nameOf(s.o.Service), Last: s.last}
 }
 
 // Unwrap lets errors.Is find context.DeadlineExceeded.
@@ -92,13 +88,14 @@ func (t *Timeout) causes() (list []string) {
 	for _, w := range words {
 		n := left[w.reason]
 		delete(left, w.reason)
-		switch {
-		case n == 0:
-		case n > 1 && w.many != "":
-			list = append(list, fmt.Sprintf("%d %s", n, strings.ReplaceAll(w.many, "SERVICE", t.Service)))
-		default:
-			list = append(list, fmt.Sprintf("%d %s", n, strings.ReplaceAll(w.one, "SERVICE", t.Service)))
+		if n == 0 {
+			continue
 		}
+		form := w.one
+		if n > 1 && w.many != "" {
+			form = w.many
+		}
+		list = append(list, fmt.Sprintf("%d %s", n, named(form, t.Service)))
 	}
 	rest := t.Superseded
 	for _, n := range left {
@@ -127,16 +124,6 @@ func (t *Timeout) Fix() string {
 		return fixOlder
 	}
 	return fixNothing
-}
-
-// Fix says what to do about a message that was refused for this reason.
-func Fix(why verifymail.Reason) string {
-	for _, w := range words {
-		if w.reason == why {
-			return w.fix
-		}
-	}
-	return ""
 }
 
 func messages(n int) string {

@@ -48,7 +48,7 @@ func (s *search) wait(parent context.Context) (Found, error) {
 				return found, nil
 			}
 			if err != nil && s.permanent(err) {
-				return Found{}, s.named(err)
+				return Found{}, s.final(err)
 			}
 		}
 		next := beforeDeadline(ctx, delay-rand.N(delay/4+1))
@@ -141,8 +141,8 @@ func (s *search) permanent(err error) bool {
 		s.o.Permanent != nil && s.o.Permanent(err)
 }
 
-// named says of a permanent error that it is one.
-func (s *search) named(err error) error {
+// final says of a permanent error that it is one.
+func (s *search) final(err error) error {
 	if s.permanent(err) && !errors.Is(err, ErrInbox) {
 		return fmt.Errorf("%w: %w", ErrInbox, err)
 	}

@@ -1,6 +1,11 @@
 package mailbox
 
-import "github.com/litentry/agentkeys/internal/verifymail"
+import (
+	"strings"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/verifymail"
+)
 
 const (
 	fixNothing  = "see that the service was given this very address, and have it send the mail again"
@@ -50,3 +55,36 @@ var words = []struct {
 	{verifymail.SeveralCodes, "with several codes that it could be", "", fixText},
 	{verifymail.Disagreement, "with a text and an HTML form that differ", "", fixStrange},
 }
+
+// Words says in words why one message was refused.
+func Words(no *verifymail.Refusal, service agentkeys.Service) string {
+	text := string(no.Reason)
+	for _, w := range words {
+		if w.reason == no.Reason {
+			text = "a message " + named(w.one, nameOf(service))
+		}
+	}
+	if no.Detail != "" {
+		text += ": " + no.Detail
+	}
+	return text
+}
+
+// Fix says what to do about a message that was refused for this reason.
+func Fix(why verifymail.Reason) string {
+	for _, w := range words {
+		if w.reason == why {
+			return w.fix
+		}
+	}
+	return ""
+}
+
+func nameOf(s agentkeys.Service) string {
+	if s.IsZero() {
+		return "the service"
+	}
+	return s.String()
+}
+
+func named(words, service string) string { return strings.ReplaceAll(words, "SERVICE", service) }
