@@ -15,8 +15,7 @@ type received struct{ by, id, rcpt string }
 // clause is there once, in this order, with one word; comments close; what
 // follows the semicolon is a date. Text that was slipped in stands before the
 // receiver's own, which then is what there is too much of: the line is not read
-// at all. A sender who spoils it so has only brought about that his own To is
-// asked, which he wrote as well.
+// at all.
 func parseReceived(s string) (received, bool) {
 	var r received
 	t := words{s: s}

@@ -52,16 +52,27 @@ func (r Receiver) Recipient(value []byte) (string, bool) {
 	return rc.rcpt, true
 }
 
+// Named reports whether the host's name is anywhere in the value of a Received
+// field. If r wrote it, it is, whatever the sender slipped in.
+func (r Receiver) Named(value []byte) bool {
+	v := strings.ToLower(Unfold(value))
+	if r.ses {
+		return strings.Contains(v, sesBefore) && strings.Contains(v, sesAfter)
+	}
+	return r.host != "" && strings.Contains(v, r.host)
+}
+
+const sesBefore, sesAfter = "inbound-smtp.", ".amazonaws.com"
+
 func (r Receiver) is(by string) bool {
 	if !r.ses {
 		return r.host != "" && strings.EqualFold(by, r.host)
 	}
-	const before, after = "inbound-smtp.", ".amazonaws.com"
-	if n := len(by) - len(before) - len(after); n < 1 || n > 32 ||
-		!strings.EqualFold(by[:len(before)], before) || !strings.EqualFold(by[len(by)-len(after):], after) {
+	n := len(by) - len(sesBefore) - len(sesAfter)
+	if n < 1 || n > 32 || !strings.EqualFold(by[:len(sesBefore)], sesBefore) || !strings.EqualFold(by[len(by)-len(sesAfter):], sesAfter) {
 		return false
 	}
-	for _, c := range []byte(by[len(before) : len(by)-len(after)]) {
+	for _, c := range []byte(by[len(sesBefore) : len(sesBefore)+n]) {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' {
 			return false
 		}

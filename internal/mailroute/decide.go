@@ -2,7 +2,9 @@ package mailroute
 
 import (
 	"bytes"
+	"strings"
 
+	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/mailhead"
 )
 
@@ -13,6 +15,7 @@ func (r *Router) Decide(head []byte, whole bool, recipients []string) Decision {
 	t := tally{r: r}
 	s := mailhead.Scan(head, whole)
 	sender, envelope := "", true
+	var unclear []byte
 	n := 0
 	for f, ok := s.Next(); ok; f, ok = s.Next() {
 		if n++; n == 1 {
@@ -30,8 +33,12 @@ func (r *Router) Decide(head []byte, whole bool, recipients []string) Decision {
 		// The receiver's own Received is on top, with its Return-Path above it
 		// and nothing else. Any further down may be the sender's.
 		if envelope && f.Is("Received") {
-			if rcpt, ok := r.received(f.Value); ok && rcpt != "" {
+			rcpt, ok := r.received(f.Value)
+			if ok && rcpt != "" {
 				return r.addressed([]string{rcpt}, ByReceived, sender)
+			}
+			if !ok && r.named(f.Value) {
+				unclear = f.Value
 			}
 		}
 		envelope = false
@@ -52,6 +59,9 @@ func (r *Router) Decide(head []byte, whole bool, recipients []string) Decision {
 	default:
 		d = t.decide()
 	}
+	if d.Outcome == Route && unclear != nil && !namesOnly(unclear, d.Address.Wallet()) {
+		d = Decision{Outcome: Refuse, Reason: ReasonUnclearEnvelope}
+	}
 	d.By, d.Sender = ByTo, sender
 	return d
 }
@@ -64,6 +74,38 @@ func (r *Router) received(value []byte) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// named reports whether the line is of a receiver of ours all the same.
+func (r *Router) named(value []byte) bool {
+	for _, rc := range r.receivers {
+		if rc.Named(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// namesOnly reports whether w, and no other, stands in a Received line that
+// cannot be read. The sender can add wallets to it, but take none away.
+func namesOnly(value []byte, w agentkeys.Wallet) bool {
+	s := strings.ToLower(mailhead.Unfold(value))
+	found := false
+	for {
+		i := strings.Index(s, "0x")
+		if i < 0 {
+			return found
+		}
+		if s = s[i:]; len(s) >= 2+walletDigits {
+			if x, err := agentkeys.ParseWallet(s[:2+walletDigits]); err == nil {
+				if x != w {
+					return false
+				}
+				found = true
+			}
+		}
+		s = s[2:]
+	}
 }
 
 // addressed decides by the envelope.

@@ -22,6 +22,7 @@ type lister struct {
 	joined bool // the last token was a dot or an @: the next word belongs to it
 	phrase bool // there were words that are no part of the address
 	odd    bool // there was something that an address cannot have
+	taint  bool // and what comes up to the next separator is in doubt for it
 	claim  bool // a word that is no part of the address claims to be of a wallet
 	local  buffer
 	domain buffer
@@ -238,19 +239,23 @@ func (l *lister) colon() {
 		l.state = empty
 		return
 	}
-	if !l.route {
+	taint := l.taint
+	if !l.route && (l.state == inDomain || l.odd) {
+		// No name has an @: a line end or a separator is missing, it seems.
 		l.pair(false)
+		taint = true
 	}
 	l.reset()
+	l.taint = taint
 }
 
 // display ends what stands before an address in angle brackets.
 func (l *lister) display() {
 	l.pair(false)
-	odd := l.angle // a second one, and the first has not closed
+	taint := l.taint || l.angle // the one before has not closed
 	l.angle = false
 	l.reset()
-	l.odd = odd
+	l.taint = taint
 }
 
 // end ends an address; closed says that it was with the > it needs if it began
@@ -258,7 +263,7 @@ func (l *lister) display() {
 func (l *lister) end(closed bool) {
 	switch {
 	case l.state == inDomain:
-		l.pair(!l.phrase && !l.odd && !l.route && closed == l.angle)
+		l.pair(!l.phrase && !l.odd && !l.taint && !l.route && closed == l.angle)
 	case l.state == inLocal && tagLike(l.local.bytes()) && (l.angle || !l.phrase):
 		l.claim = true
 	}
@@ -277,6 +282,6 @@ func (l *lister) pair(sure bool) {
 }
 
 func (l *lister) reset() {
-	l.state, l.route, l.joined, l.phrase, l.odd, l.claim = empty, false, false, false, false, false
+	l.state, l.route, l.joined, l.phrase, l.odd, l.taint, l.claim = empty, false, false, false, false, false, false
 	l.local.n, l.domain.n = 0, 0
 }

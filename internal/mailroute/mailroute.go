@@ -17,7 +17,9 @@
 //     mailhead.MaxBlock bytes are looked at, and memory does not depend on it.
 //
 // Without an envelope the sender has the choice of the wallet, by what he
-// writes in To. It is the choice he has anyway, by whom he writes to.
+// writes in To. It is the choice he has anyway, by whom he writes to. Where his
+// HELO spoils the receiver's line, To must agree with the wallet that the line
+// still names, or mail accepted for one wallet would go to another.
 package mailroute
 
 import (
@@ -48,6 +50,9 @@ const (
 	ReasonSeveralWallets = "several-wallets"
 	// ReasonMalformed: an address looks like a wallet's and is none.
 	ReasonMalformed = "malformed-address"
+	// ReasonUnclearEnvelope: the receiver's line cannot be read, and what can be
+	// made out in it is not the wallet of To alone.
+	ReasonUnclearEnvelope = "unclear-envelope"
 	// ReasonUnknownTag: an address of a wallet has a tag of no service.
 	ReasonUnknownTag = "unknown-tag"
 	// ReasonHeaderTooLong: the header block does not end within mailhead.MaxBlock.
