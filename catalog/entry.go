@@ -39,6 +39,7 @@ type Entry struct {
 	Terms      Terms
 	Doors      map[Door]DoorFact // every Door is in it
 	MailTag    Fact[string]
+	Mail       Fact[Mail]
 	Sources    []Source
 	LiveTested string // "never", or a date
 

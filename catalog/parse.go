@@ -51,6 +51,7 @@ func parse(name string, data []byte) (*Entry, *document, *yaml.Node) {
 		Terms:      d.terms(m.take("terms")),
 		Doors:      d.doors(m.take("doors")),
 		MailTag:    fact(d, m.take("mail_tag"), d.tag),
+		Mail:       d.mail(m.maybe("mail")),
 		Sources:    list(d, m.take("sources"), d.source),
 		LiveTested: d.when(m.take("live_tested")),
 	}

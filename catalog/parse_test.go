@@ -126,6 +126,7 @@ func TestParseSaysTheRightLine(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(example(f)))
+	f.Add([]byte(withMail(f)))
 	for _, id := range []string{"openrouter", "exa", "instagram"} {
 		data, err := os.ReadFile(id + ".yaml")
 		if err != nil {
@@ -147,5 +148,8 @@ func FuzzParse(f *testing.F) {
 		e.Usage.FromJSON([]byte(`{"usage":{"cost":1}}`))
 		_ = e.CheckKey([]byte("fakefakefake"))
 		e.VerifyRequest()
+		if r, ok := e.MailRules(); ok && (len(r.Senders) == 0 || len(r.LinkHosts) == 0 && r.Digits == 0) {
+			t.Fatalf("%+v", r)
+		}
 	})
 }

@@ -32,6 +32,7 @@ func (e *Entry) validate(d *document, root *yaml.Node) {
 	case e.Key.Patterns.State != Known && e.Key.Others == None:
 		d.fail(at("key"), "without patterns, others is unknown")
 	}
+	e.validateMail(d, root)
 	for _, i := range e.Inject {
 		if i.Header == "Host" || i.Header == "Cookie" || i.Header == "Content-Length" || i.Header == "Connection" {
 			d.fail(at("inject"), "a key is never put there")
