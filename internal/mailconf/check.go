@@ -212,27 +212,18 @@ func (c *Config) recipients(f *conf.File) {
 
 func (c *Config) limits(f *conf.File) {
 	l := &c.Limits
-	switch least := int64(10 << 10); {
-	case l.MessageBytes == 0 && !f.Has("limits.message_bytes"):
-		l.MessageBytes = MaxMessage
-	case l.MessageBytes < least || l.MessageBytes > MaxMessage:
-		f.Fault("limits.message_bytes", fmt.Sprint(l.MessageBytes), fmt.Sprintf("it is not between %d and %d", least, int64(MaxMessage)), fmt.Sprintf("leave it out for %d", int64(MaxMessage)))
+	const least = 10 << 10
+	switch n := l.MessageBytes; {
+	case n == 0 && !f.Has("limits.message_bytes"):
+	case n < least || n > MaxMessage:
+		f.Fault("limits.message_bytes", fmt.Sprint(n), fmt.Sprintf("it is not between %d and %d", least, int64(MaxMessage)), fmt.Sprintf("leave it out for %d", int64(MaxMessage)))
 	}
-	for _, n := range []struct {
-		name     string
-		n        *int
-		standard int
-	}{
-		{"limits.connections", &l.Connections, 256}, {"limits.peer_connections", &l.PeerConnections, 20},
-		{"limits.peer_messages_per_minute", &l.PeerMessagesPerMinute, 120},
-		{"limits.wallet_messages_per_hour", &l.WalletMessagesPerHour, 120},
-		{"limits.sender_messages_per_hour", &l.SenderMessagesPerHour, 10000},
-	} {
+	for _, n := range l.standard() {
 		switch {
 		case *n.n == 0 && !f.Has(n.name):
-			*n.n = n.standard
 		case *n.n < 1 || *n.n > 1e6:
 			f.Fault(n.name, fmt.Sprint(*n.n), "it is not between 1 and 1000000", fmt.Sprintf("leave it out for %d", n.standard))
 		}
 	}
+	*l = l.Filled()
 }

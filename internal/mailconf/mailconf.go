@@ -83,6 +83,36 @@ type Limits struct {
 	SenderMessagesPerHour int   `yaml:"sender_messages_per_hour"` // of one sender's domain; 0: 10000
 }
 
+// standard are the settings that are left out, by their names.
+func (l *Limits) standard() []limit {
+	return []limit{
+		{"limits.connections", &l.Connections, 256}, {"limits.peer_connections", &l.PeerConnections, 20},
+		{"limits.peer_messages_per_minute", &l.PeerMessagesPerMinute, 120},
+		{"limits.wallet_messages_per_hour", &l.WalletMessagesPerHour, 120},
+		{"limits.sender_messages_per_hour", &l.SenderMessagesPerHour, 10000},
+	}
+}
+
+type limit struct {
+	name     string
+	n        *int
+	standard int
+}
+
+// Filled returns l with what is zero in it as a configuration would have it
+// that leaves it out.
+func (l Limits) Filled() Limits {
+	if l.MessageBytes == 0 {
+		l.MessageBytes = MaxMessage
+	}
+	for _, n := range l.standard() {
+		if *n.n == 0 {
+			*n.n = n.standard
+		}
+	}
+	return l
+}
+
 // MaxMessage is the largest message in bytes that a sender can hand in: with
 // the header block that is stamped on it, it is as large as a store takes.
 const MaxMessage = mailstore.MaxMessage - 16<<10
