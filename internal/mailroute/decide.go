@@ -17,11 +17,11 @@ func (r *Router) Decide(head []byte, whole bool, recipients []string) Decision {
 	sender, envelope := "", true
 	var unclear []byte
 	n := 0
-	for f, ok := s.Next(); ok; f, ok = s.Next() {
+	for s.Next() {
 		if n++; n == 1 {
-			first := f.Is("Return-Path")
+			first := s.Is("Return-Path")
 			if first {
-				sender = senderDomain(f.Value)
+				sender = senderDomain(s.Value())
 			}
 			if len(recipients) > 0 {
 				return r.addressed(recipients, ByNotification, sender)
@@ -32,18 +32,18 @@ func (r *Router) Decide(head []byte, whole bool, recipients []string) Decision {
 		}
 		// The receiver's own Received is on top, with its Return-Path above it
 		// and nothing else. Any further down may be the sender's.
-		if envelope && f.Is("Received") {
-			rcpt, ok := r.received(f.Value)
+		if envelope && s.Is("Received") {
+			rcpt, ok := r.received(s.Value())
 			if ok && rcpt != "" {
 				return r.addressed([]string{rcpt}, ByReceived, sender)
 			}
-			if !ok && r.named(f.Value) {
-				unclear = f.Value
+			if !ok && r.named(s.Value()) {
+				unclear = s.Value()
 			}
 		}
 		envelope = false
-		if f.Is("To") || f.Is("Cc") {
-			if t.list(f.Value); t.several {
+		if s.Is("To") || s.Is("Cc") {
+			if t.list(s.Value()); t.several {
 				break // whatever else there is
 			}
 		}
