@@ -11,6 +11,6 @@ code in it counts only if its sender proved to be the service.`,
 		Example: `  agentkeys mail route message.eml --domain agents.example`,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.mailRouteCmd())
+	c.AddCommand(a.mailRouteCmd(), a.mailServeCmd())
 	return c
 }
