@@ -60,10 +60,7 @@ func (e *Entry) MailRules() (MailRules, bool) {
 		Redirects: append([]Redirect(nil), m.Redirects.Value...),
 		Digits:    m.Code.Value.Digits, Labels: append([]string(nil), m.Code.Value.Labels.Value...),
 	}
-	if len(r.Senders) == 0 || len(r.LinkHosts) == 0 && r.Digits == 0 {
-		return MailRules{}, false
-	}
-	return r, true
+	return r, len(r.Senders) > 0 && (len(r.LinkHosts) > 0 || r.Digits > 0)
 }
 
 func names(f Fact[[]Graded]) (list []string) {
