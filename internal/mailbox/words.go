@@ -48,7 +48,7 @@ var words = []struct {
 	{verifymail.NoLink, "without a link", "", fixText},
 	{verifymail.NoCode, "without a code", "", fixText},
 	{verifymail.LinkHost, "with links to other hosts only", "", fixText},
-	{verifymail.LinkPath, "with links to other paths only", "", fixText},
+	{verifymail.LinkPath, "with links to other pages only", "", fixText},
 	{verifymail.LinkText, "with a link that shows another host than its own", "", fixProof},
 	{verifymail.LinkShape, "with a malformed link", "", fixText},
 	{verifymail.SeveralLinks, "with several links that it could be", "", fixText},
