@@ -3,6 +3,7 @@ package s3conn_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,15 +30,24 @@ func TestNew(t *testing.T) {
 		change func(*s3conn.Config)
 		ok     bool
 	}{
-		"as it is":  {func(*s3conn.Config) {}, true},
-		"loopback":  {func(c *s3conn.Config) { c.Endpoint = "http://[::1]:7070" }, true},
-		"no region": {func(c *s3conn.Config) { c.Region = "" }, false},
-		"no bucket": {func(c *s3conn.Config) { c.Bucket = "" }, false},
-		"two dots":  {func(c *s3conn.Config) { c.Bucket, c.PathStyle = "a..b", true }, false},
-		"directory": {func(c *s3conn.Config) { c.Bucket = "a--use1-az4--x-s3" }, false},
-		"a dot":     {func(c *s3conn.Config) { c.Bucket = "a.b" }, false},
-		"plaintext": {func(c *s3conn.Config) { c.Endpoint = "http://s3.example.com" }, false},
-		"alike":     {func(c *s3conn.Config) { c.Endpoint = "http://127.0.0.1.example.com" }, false},
+		"as it is":   {func(*s3conn.Config) {}, true},
+		"loopback":   {func(c *s3conn.Config) { c.Endpoint = "http://[::1]:7070" }, true},
+		"no region":  {func(c *s3conn.Config) { c.Region = "" }, false},
+		"no bucket":  {func(c *s3conn.Config) { c.Bucket = "" }, false},
+		"short":      {func(c *s3conn.Config) { c.Bucket = "ab" }, false},
+		"shortest":   {func(c *s3conn.Config) { c.Bucket = "a-1" }, true},
+		"longest":    {func(c *s3conn.Config) { c.Bucket = strings.Repeat("a", 63) }, true},
+		"long":       {func(c *s3conn.Config) { c.Bucket = strings.Repeat("a", 64) }, false},
+		"a hyphen":   {func(c *s3conn.Config) { c.Bucket = "-abc" }, false},
+		"at the end": {func(c *s3conn.Config) { c.Bucket, c.PathStyle = "abc.", true }, false},
+		"capitals":   {func(c *s3conn.Config) { c.Bucket = "Abc" }, false},
+		"a slash":    {func(c *s3conn.Config) { c.Bucket = "abc/def" }, false},
+		"a line":     {func(c *s3conn.Config) { c.Bucket = "abc\n" }, false},
+		"two dots":   {func(c *s3conn.Config) { c.Bucket, c.PathStyle = "a..b", true }, false},
+		"directory":  {func(c *s3conn.Config) { c.Bucket = "a--use1-az4--x-s3" }, false},
+		"a dot":      {func(c *s3conn.Config) { c.Bucket = "a.b" }, false},
+		"plaintext":  {func(c *s3conn.Config) { c.Endpoint = "http://s3.example.com" }, false},
+		"alike":      {func(c *s3conn.Config) { c.Endpoint = "http://127.0.0.1.example.com" }, false},
 	} {
 		config := good
 		c.change(&config)
