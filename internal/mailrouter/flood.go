@@ -103,9 +103,9 @@ func senderOf(head []byte, domain string) string {
 	// wrote this one, his mail is counted with that of the domain: no harm that
 	// a single count for both would not do.
 	fields := mailhead.Scan(head, false)
-	for f, ok := fields.Next(); ok; f, ok = fields.Next() {
-		if f.Is("Received-SPF") {
-			result, _, _ := strings.Cut(strings.TrimSpace(mailhead.Unfold(f.Value)), " ")
+	for fields.Next() {
+		if fields.Is("Received-SPF") {
+			result, _, _ := strings.Cut(strings.TrimSpace(mailhead.Unfold(fields.Value())), " ")
 			if strings.EqualFold(result, "pass") {
 				return domain
 			}

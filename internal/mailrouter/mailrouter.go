@@ -158,6 +158,7 @@ func (r *Router) route(ctx context.Context, ev Event, e *Entry) error {
 
 // once reads, decides and copies, all at one version of the message.
 func (r *Router) once(ctx context.Context, ev Event, e *Entry) error {
+	e.Reason, e.By, e.Wallet, e.Tag = "", "", agentkeys.Wallet{}, ""
 	d, v, head, err := r.decide(ctx, ev, e)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package mailstoretest
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -57,6 +58,7 @@ type Mail struct {
 	Envelope string // the recipient in the topmost Received; "" for none
 	To       string // the value of To, which is not longer than Ends allows
 	Sender   string // the address in Return-Path, "" for the null sender
+	SPF      string // the result for it; "" for pass
 	Size     int    // of all, with a body that fills it up; less than Ends for no body
 }
 
@@ -73,7 +75,7 @@ func (m Mail) Bytes() []byte {
 	b.line(" Sun, 22 Nov 2026 10:00:00 +0000 (UTC)")
 	b.line("X-SES-Spam-Verdict: PASS")
 	b.line("X-SES-Virus-Verdict: PASS")
-	b.line("Received-SPF: pass (spfCheck: domain of sender.example designates 192.0.2.7 as permitted sender) client-ip=192.0.2.7;")
+	b.line("Received-SPF: " + cmp.Or(m.SPF, "pass") + " (spfCheck: as the domain of sender.example says of 192.0.2.7) client-ip=192.0.2.7;")
 	b.line("Authentication-Results: amazonses.com; spf=pass; dkim=pass header.i=@sender.example; dmarc=pass header.from=sender.example;")
 	b.fill("X-SES-RECEIPT: ", (b.Len()+m.Top)/2)
 	b.fill("X-SES-DKIM-SIGNATURE: a=rsa-sha256; d=amazonses.com; b=", m.Top)
