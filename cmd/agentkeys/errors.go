@@ -22,7 +22,7 @@ const (
 	exitFailure     = 1
 	exitUsage       = 2
 	exitDown        = 3   // the background process is not running
-	exitNotFound    = 4   // no such service, credential, agent or grant
+	exitNotFound    = 4   // no such service, credential, agent, grant or mail
 	exitRefused     = 5   // a key, grant or caller is refused
 	exitConflict    = 6   // it exists already, or is in use
 	exitCorrupt     = 7   // stored data is damaged, or the log does not verify
@@ -59,7 +59,7 @@ func usage(c *cobra.Command, err error) error {
 }
 
 var exits = map[string]int{
-	control.CodeNotFound: exitNotFound, control.CodeUnknown: exitNotFound,
+	control.CodeNotFound: exitNotFound, control.CodeUnknown: exitNotFound, control.CodeNoMail: exitNotFound,
 	control.CodeExists: exitConflict, control.CodeConflict: exitConflict,
 	control.CodeDenied: exitRefused, control.CodeForbidden: exitRefused, control.CodeBadKey: exitRefused, control.CodeLoggedOut: exitRefused,
 	control.CodeRequest: exitUsage, control.CodeCorrupt: exitCorrupt, control.CodeDisk: exitDisk,

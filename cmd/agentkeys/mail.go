@@ -16,7 +16,7 @@ code in it counts only if its sender proved to be the service.`,
 		Example: `  agentkeys mail route message.eml --domain agents.example`,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.mailRouteCmd(), a.mailExtractCmd(), a.mailServeCmd())
+	c.AddCommand(a.mailAddressCmd(), a.mailWaitCmd(), a.mailLsCmd(), a.mailShowCmd(), a.mailRouteCmd(), a.mailExtractCmd(), a.mailServeCmd())
 	return c
 }
 

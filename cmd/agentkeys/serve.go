@@ -102,7 +102,7 @@ func (a *app) serve(ctx context.Context, p local.Paths, o upOptions, u unlocked,
 	// been asked, and quotes it: it may be the key.
 	stdlog.SetOutput(io.Discard)
 	opts := local.Options{
-		Paths: p, Roots: u.roots, Port: o.port, Sockets: o.sockets, Idle: o.idle, Log: log, Now: time.Now, Version: version,
+		Paths: p, Roots: u.roots, Port: o.port, Sockets: o.sockets, Idle: o.idle, Mail: o.mail, Log: log, Now: time.Now, Version: version,
 	}
 	if u.login != nil {
 		defer u.key.Clear()

@@ -30,6 +30,7 @@ type upOptions struct {
 	port           int
 	idle           time.Duration
 	sockets        string // of agents; "": the usual place
+	mail           local.MailSettings
 }
 
 func (a *app) upCmd() *cobra.Command {
@@ -51,6 +52,9 @@ After 'agentkeys login' it serves what is yours at the broker instead.`,
 			if o.port < 0 || o.port > 65535 {
 				return usage(cmd, errors.New("--port is a number from 1 to 65535"))
 			}
+			if o.mail.Port < 0 || o.mail.Port > 65535 {
+				return usage(cmd, errors.New("--mail-port is a number from 1 to 65535"))
+			}
 			return a.up(cmd.Context(), o)
 		},
 	}
@@ -58,6 +62,10 @@ After 'agentkeys login' it serves what is yours at the broker instead.`,
 	f.BoolVar(&o.foreground, "foreground", false, "stay in the foreground and log to standard error")
 	f.StringVar(&o.passphraseFile, "passphrase-file", "", "read the passphrase from a `FILE` only you can read (or AGENTKEYS_PASSPHRASE_FILE)")
 	f.IntVar(&o.port, "port", 0, "loopback `PORT` for agents (default: the one used before)")
+	f.IntVar(&o.mail.Port, "mail-port", 0, "loopback `PORT` that takes mail by SMTP (default: the one used before)")
+	f.StringVar(&o.mail.Domain, "mail-domain", "", "`DOMAIN` of your mail addresses (default: the one used before, or agentkeys.localhost)")
+	f.StringVar(&o.mail.Resolver, "mail-resolver", "", "DNS server, `IP:PORT`, that says who sends for a domain (default: the one used before, or the system's)")
+	f.BoolVar(&o.mail.Off, "no-mail", false, "take no mail, this time")
 	f.DurationVar(&o.idle, "idle", 0, "clear an opened key from memory after a `SPAN` unused (default 5m)")
 	return c
 }
@@ -230,6 +238,7 @@ func (a *app) spawn(ctx context.Context, p local.Paths, o upOptions, u unlocked)
 	if o.idle != 0 {
 		args = append(args, "--idle="+o.idle.String())
 	}
+	args = append(args, mailArgs(o.mail)...)
 	cmd := exec.Command(exe, args...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = logFile, logFile
@@ -275,6 +284,23 @@ func (a *app) spawn(ctx context.Context, p local.Paths, o upOptions, u unlocked)
 			return failWith(r.Exit, r.Error.Code, errors.New(r.Error.Problem), r.Error.Fix)
 		}
 	}
+}
+
+// mailArgs are the flags of settings.
+func mailArgs(m local.MailSettings) (args []string) {
+	if m.Port != 0 {
+		args = append(args, fmt.Sprintf("--mail-port=%d", m.Port))
+	}
+	if m.Domain != "" {
+		args = append(args, "--mail-domain="+m.Domain)
+	}
+	if m.Resolver != "" {
+		args = append(args, "--mail-resolver="+m.Resolver)
+	}
+	if m.Off {
+		args = append(args, "--no-mail")
+	}
+	return args
 }
 
 // childEnv keeps what the background process needs and nothing else: the
@@ -378,6 +404,7 @@ func (a *app) statusCmd() *cobra.Command {
 				fmt.Fprintf(a.stdout, "  agents reach it at  http://%s\n", st.Address)
 				fmt.Fprintf(a.stdout, "  your wallet         %s\n", signer.ChecksumAddress(st.Wallet))
 				a.printBroker(st.Broker)
+				a.printMailStatus(st.Mail)
 				fmt.Fprintf(a.stdout, "  keys                %d stored under epoch %d, %d open in memory\n", st.Credentials, st.Epoch, st.Cached)
 				fmt.Fprintf(a.stdout, "  agents              %d, with %d grants\n", st.Agents, st.Grants)
 				fmt.Fprintf(a.stdout, "  audit log           %d entries\n", st.LogSize)
@@ -386,6 +413,19 @@ func (a *app) statusCmd() *cobra.Command {
 				}
 			})
 		},
+	}
+}
+
+// printMailStatus says whether mail comes in.
+func (a *app) printMailStatus(m *local.MailStatus) {
+	switch {
+	case m == nil:
+	case m.Error != "":
+		fmt.Fprintf(a.stdout, "  NO MAIL             %s\n", m.Error)
+	case m.SMTP != "":
+		fmt.Fprintf(a.stdout, "  mail                for %s at smtp://%s\n", m.Domain, m.SMTP)
+	default:
+		fmt.Fprintf(a.stdout, "  mail                for %s\n", m.Domain)
 	}
 }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/mailbox"
+	"github.com/litentry/agentkeys/internal/mailstore"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/vault"
@@ -46,6 +48,7 @@ const (
 	CodeDisk      = "disk"
 	CodeAway      = "unreachable" // broker, store or signer
 	CodeLoggedOut = "logged-out"  // the broker does not know this device any more
+	CodeNoMail    = "no-mail"     // that was waited for
 	CodeInternal  = "internal"
 )
 
@@ -87,6 +90,14 @@ var outcomes = []struct {
 	{local.ErrRefusedAway, CodeForbidden, http.StatusForbidden, "the store or the signer refuses this wallet's session: ask the broker's operator to run 'agentkeys cloud verify'"},
 	{local.ErrAway, CodeAway, http.StatusServiceUnavailable, "check the network and try again; 'agentkeys status' shows whether the broker is heard"},
 	{local.ErrConfig, CodeCorrupt, http.StatusInternalServerError, "mend or remove the file it names"},
+	{local.ErrNoMail, CodeConflict, http.StatusConflict, "on a laptop 'agentkeys up' takes mail unless it was started with --no-mail; at a broker its operator sets cloud.mail"},
+	{local.ErrNoTag, CodeUnknown, http.StatusUnprocessableEntity, "give the service a mail_tag in a service file of your own; docs/reference/catalogue.md describes it"},
+	{local.ErrMailAddress, CodeRequest, http.StatusUnprocessableEntity, "make one with 'agentkeys mail address SERVICE'"},
+	{local.ErrMailSettings, CodeRequest, http.StatusUnprocessableEntity, "'agentkeys up --help' and 'agentkeys mail --help' have examples"},
+	{local.ErrPlace, CodeRequest, http.StatusUnprocessableEntity, "the places are inbox and, where this machine receives mail itself, inbound and refused"},
+	{local.ErrMailFacts, CodeUnknown, http.StatusUnprocessableEntity, "name them with --sender and --link-host, or in a service file of your own"},
+	{mailstore.ErrGone, CodeNotFound, http.StatusNotFound, "list the messages with 'agentkeys mail ls'"},
+	{mailstore.ErrTooLarge, CodeRequest, http.StatusUnprocessableEntity, "a mail of a sign-up is below 1 MiB: this is something else"},
 	{book.ErrAgentExists, CodeExists, http.StatusConflict, "choose another label, or go on with the agent there is"},
 	{book.ErrUnknownAgent, CodeNotFound, http.StatusNotFound, "list the agents with 'agentkeys agent list', or create it with 'agentkeys agent create LABEL'"},
 	{book.ErrUnknownToken, CodeNotFound, http.StatusNotFound, "start a new session"},
@@ -120,6 +131,9 @@ func (s *Server) describe(err error) *Error {
 	}
 	if d, ok := errors.AsType[*grant.Denial](err); ok {
 		return &Error{Code: CodeDenied, Problem: d.Error(), status: http.StatusForbidden}
+	}
+	if t, ok := errors.AsType[*mailbox.Timeout](err); ok {
+		return &Error{Code: CodeNoMail, Problem: t.Error(), Fix: t.Fix(), status: http.StatusGatewayTimeout}
 	}
 	for _, o := range outcomes {
 		if errors.Is(err, o.is) {

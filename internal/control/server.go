@@ -79,12 +79,22 @@ var routes = []struct {
 	{"PATCH /v1/services/{service}", owner, (*Server).setService},
 	{"DELETE /v1/services/{service}", owner, (*Server).removeService},
 
+	{"POST /v1/mail-addresses", owner, (*Server).makeMailAddress},
+	{"POST /v1/mail-waits", owner, (*Server).waitMail},
+	{"GET /v1/mail", owner, (*Server).listMail},
+	{"GET /v1/mail/{message}", owner, (*Server).showMail},
+	{"POST /v1/mail/{message}/reveal", owner, (*Server).revealMail},
+
 	{"GET /v1/audit/tail", owner, (*Server).tailAudit},
 	{"POST /v1/audit/checkpoint", owner, (*Server).checkpoint},
 	{"POST /v1/rotate", owner, (*Server).rotate},
 	{"POST /v1/reseal", owner, (*Server).reseal},
 	{"POST /v1/retire", owner, (*Server).retire},
 }
+
+// long are those that end with their client, whatever the method: what they
+// have done until then is whole.
+var long = map[string]bool{"/v1/rotate": true, "/v1/reseal": true, "/v1/mail-waits": true}
 
 // NewServer makes a Server. stop is called when the owner asks to stop.
 func NewServer(h *local.Host, log *slog.Logger, stop func()) *Server {
@@ -138,7 +148,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, a access, h handl
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if r.Method != http.MethodGet && r.URL.Path != "/v1/rotate" && r.URL.Path != "/v1/reseal" {
+	if r.Method != http.MethodGet && !long[r.URL.Path] {
 		// A change is made whole, also for a client that gave up half-way.
 		r = r.WithContext(context.WithoutCancel(r.Context()))
 	}

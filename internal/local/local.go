@@ -54,6 +54,7 @@ type Options struct {
 	Port    int          // of the loopback listener; 0: the remembered one
 	Sockets string       // directory of the agents' sockets; "": the one of Paths
 	Idle    time.Duration
+	Mail    MailSettings // without a Remote
 	Log     *slog.Logger
 	Now     func() time.Time
 	Version string
@@ -84,6 +85,7 @@ type Host struct {
 	daemon  *daemon.Daemon
 	runs    *daemon.Runs
 	addr    net.Addr
+	mail    post
 
 	// change serialises what touches more than one store: storing, lending,
 	// revoking. What revokes does so before it waits for it.
@@ -134,6 +136,9 @@ func Open(o Options) (_ *Host, err error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
+	if err := h.openMail(ctx); err != nil {
+		return nil, err
+	}
 	if o.Remote == nil {
 		h.mend(ctx, left)
 	} else {

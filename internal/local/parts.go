@@ -108,6 +108,7 @@ type Remote struct {
 	Changes Changes
 	Stream  Stream
 	Account Account
+	Mail    *Mail // nil: no mail comes in
 }
 
 // directory is a Directory that can be changed, with the time of it.

@@ -23,6 +23,8 @@ import (
 //	Data/log.vkey                 the key that checks its signatures
 //	Data/broker/                  agents, grants, tokens
 //	Data/ledger.json              a snapshot of what grants have used
+//	Data/mail/                    mail that came in on loopback
+//	Config/mail.json              how it comes in
 //	Data/lock                     held by the one process that serves all this
 //	State/daemon.log              the background process's log
 //	Run/control.sock              the owner's socket
@@ -124,6 +126,15 @@ func (p Paths) Broker() string { return filepath.Join(p.own(), "broker") }
 
 // Ledger is the file of the ledger's snapshot.
 func (p Paths) Ledger() string { return filepath.Join(p.own(), "ledger.json") }
+
+// Mail is the directory of the mail that came in.
+func (p Paths) Mail() string { return filepath.Join(p.Data, "mail") }
+
+// MailSpool is the directory of mail that is coming in.
+func (p Paths) MailSpool() string { return filepath.Join(p.Data, "mail-spool") }
+
+// MailSettings is the file that remembers how mail comes in.
+func (p Paths) MailSettings() string { return filepath.Join(p.Config, "mail.json") }
 
 // Port is the file that remembers the loopback port.
 func (p Paths) Port() string { return filepath.Join(p.Data, "port") }

@@ -26,6 +26,14 @@ type Status struct {
 	LogError    string           `json:"log_error,omitempty"`
 	Hardening   daemon.Hardening `json:"hardening"`
 	Broker      *BrokerStatus    `json:"broker,omitempty"` // nil: everything is on this machine
+	Mail        *MailStatus      `json:"mail,omitempty"`   // nil: no mail comes in
+}
+
+// MailStatus is what a process says of how mail comes in.
+type MailStatus struct {
+	Domain string `json:"domain,omitempty"`
+	SMTP   string `json:"smtp,omitempty"`  // where it is taken, if that is this process
+	Error  string `json:"error,omitempty"` // why none is taken
 }
 
 // BrokerStatus is what a process that has a broker says of it.
@@ -42,6 +50,11 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 		Started: h.started, Epoch: h.keys.Epoch(), Cached: h.daemon.Cached(),
 		Agents: len(h.dir.Agents()), Grants: len(h.dir.Grants()),
 		LogSize: h.audit.Size(), Hardening: h.harden,
+	}
+	if m := h.mail; m.err != nil {
+		s.Mail = &MailStatus{Error: m.err.Error()}
+	} else if m.Mail != nil {
+		s.Mail = &MailStatus{Domain: m.Domain, SMTP: m.addr}
 	}
 	if r := h.opts.Remote; r != nil {
 		s.Broker = &BrokerStatus{r.Issuer, r.Agent, r.Stream.Status()}

@@ -1,0 +1,283 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/audit"
+	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/dirmail"
+	"github.com/litentry/agentkeys/internal/durable"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/mailconf"
+	"github.com/litentry/agentkeys/internal/mailhead"
+	"github.com/litentry/agentkeys/internal/mailroute"
+	"github.com/litentry/agentkeys/internal/mailsrv"
+	"github.com/litentry/agentkeys/internal/mailstore"
+)
+
+var (
+	// ErrNoMail: no mail comes to this wallet.
+	ErrNoMail = errors.New("no mail comes in here")
+	// ErrNoTag: a service that does not sign up by mail, as far as is known.
+	ErrNoTag = errors.New("the service has no addresses")
+	// ErrMailAddress: an address that is not one of this wallet's.
+	ErrMailAddress = errors.New("not an address of this wallet")
+	// ErrMailSettings: settings that no mail can be received with.
+	ErrMailSettings = errors.New("impossible mail settings")
+)
+
+const (
+	// DefaultMailDomain is a name that leads nowhere but to this machine
+	// (RFC 6761).
+	DefaultMailDomain = "agentkeys.localhost"
+	// DefaultMailPort is tried first when no port is remembered yet.
+	DefaultMailPort = 7425
+)
+
+// Mail is where the mail of wallets comes in.
+type Mail struct {
+	Inbox    mailstore.Inbox
+	Domain   string            // of their addresses
+	Receiver mailhead.Receiver // whose word on a message counts
+}
+
+// MailSettings are those of the receiver on loopback. Zero fields are as
+// remembered, or by default.
+type MailSettings struct {
+	Domain string `json:"domain,omitempty"`
+	Port   int    `json:"port,omitempty"`
+	// Resolver is IP:PORT of the DNS server that SPF, DKIM and DMARC ask; empty:
+	// the system's.
+	Resolver string `json:"resolver,omitempty"`
+	Off      bool   `json:"-"`
+}
+
+// post is what a Host has of mail: a broker's, or its own on loopback.
+type post struct {
+	*Mail              // nil: none
+	dir   *dirmail.Dir // its own: all that has come in; nil: a broker's
+	addr  string       // where it takes mail
+	tags  []string     // that it sorts
+	err   error        // why there is none
+}
+
+// openMail starts what receives mail on loopback. A laptop without it works:
+// what is amiss is shown by Status.
+func (h *Host) openMail(ctx context.Context) error {
+	if r := h.opts.Remote; r != nil {
+		h.mail.Mail = r.Mail
+		return nil
+	}
+	if h.opts.Mail.Off {
+		return nil
+	}
+	err := h.receiveMail(ctx)
+	if err == nil || errors.Is(err, ErrMailSettings) {
+		return err
+	}
+	h.mail = post{err: err}
+	h.log.Error("no mail is received", "err", err)
+	return nil
+}
+
+func (h *Host) receiveMail(ctx context.Context) error {
+	set, remembered, err := h.mailSettings()
+	if err != nil {
+		return err
+	}
+	spool := h.paths.MailSpool()
+	if err := durable.MkdirAll(spool); err != nil {
+		return err
+	}
+	if err := durable.Sweep(spool); err != nil {
+		return err
+	}
+	host := "mx." + set.Domain
+	open := func(port int) (*mailsrv.Server, error) {
+		c := mailconf.Config{
+			Hostname: host, Domains: []string{set.Domain}, Listen: fmt.Sprintf("127.0.0.1:%d", port), Resolver: set.Resolver,
+			Store: mailconf.Store{Directory: h.paths.Mail()}, Spool: spool, Keep: mailconf.Keep{MailDays: mailDays},
+		}
+		return mailsrv.Open(ctx, &c, mailsrv.Options{
+			Log: h.log, Now: h.now, Version: h.opts.Version, Tags: h.mail.tags, Recorder: ownMail{h.audit, h.wallet},
+		})
+	}
+	if h.mail.tags, err = h.cat.tags(); err != nil {
+		return err
+	}
+	srv, err := open(set.Port)
+	if _, taken := errors.AsType[*net.OpError](err); taken && !remembered {
+		srv, err = open(0) // nobody has been told a port yet
+	}
+	if err != nil {
+		return err
+	}
+	set.Port = srv.Addr().(*net.TCPAddr).Port
+	if err := h.saveMailSettings(set); err != nil {
+		return err
+	}
+	if h.mail.dir, err = dirmail.Open(h.paths.Mail()); err != nil {
+		return err
+	}
+	h.mail.Mail = &Mail{h.mail.dir, set.Domain, mailhead.Host(host)}
+	h.mail.addr = srv.Addr().String()
+	h.wg.Go(func() {
+		if err := srv.Serve(ctx); err != nil {
+			h.log.Error("receiving mail ended", "err", err)
+		}
+	})
+	return nil
+}
+
+// mailDays is how long mail is kept.
+const mailDays = 30
+
+// ownMail records what became of mail as the owner's affair.
+type ownMail struct {
+	log    *audit.Log
+	wallet agentkeys.Wallet
+}
+
+// Record implements grant.Recorder.
+func (m ownMail) Record(ctx context.Context, e grant.Event) error {
+	e.Actor = m.wallet
+	return m.log.Record(ctx, e)
+}
+
+// mailSettings returns those in force, and whether senders may know the port.
+func (h *Host) mailSettings() (set MailSettings, remembered bool, err error) {
+	data, err := os.ReadFile(h.paths.MailSettings())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return set, false, err
+	default:
+		if err := json.Unmarshal(data, &set); err != nil {
+			return set, false, fmt.Errorf("%w: %s: %w", ErrConfig, h.paths.MailSettings(), err)
+		}
+	}
+	now := h.opts.Mail
+	if now.Domain != "" {
+		set.Domain = now.Domain
+	}
+	if now.Resolver != "" {
+		set.Resolver = now.Resolver
+	}
+	if now.Port != 0 {
+		set.Port = now.Port
+	}
+	if remembered = set.Port != 0; !remembered {
+		set.Port = DefaultMailPort
+	}
+	if set.Domain == "" {
+		set.Domain = DefaultMailDomain
+	}
+	return set, remembered, checkMail(set)
+}
+
+func checkMail(set MailSettings) error {
+	if _, err := mailroute.New(mailroute.Rules{Domains: []string{set.Domain}, Tags: []string{"or"}}); err != nil {
+		return fmt.Errorf("%w: %w", ErrMailSettings, err)
+	}
+	if set.Port < 1 || set.Port > 65535 {
+		return fmt.Errorf("%w: a port is a number from 1 to 65535", ErrMailSettings)
+	}
+	if set.Resolver != "" {
+		if _, err := net.ResolveUDPAddr("udp", set.Resolver); err != nil {
+			return fmt.Errorf("%w: a resolver is IP:PORT", ErrMailSettings)
+		}
+	}
+	return nil
+}
+
+func (h *Host) saveMailSettings(set MailSettings) error {
+	data, err := json.Marshal(set)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(h.paths.MailSettings(), append(data, '\n'))
+}
+
+// tags are those of all services whose addresses have one.
+func (s *services) tags() ([]string, error) {
+	var tags []string
+	for _, id := range s.ids() {
+		e, err := s.entry(id)
+		if err != nil {
+			return nil, err
+		}
+		if tag, ok := e.MailTag.Get(); ok && tag != "" && !slices.Contains(tags, tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags, nil
+}
+
+// MailAddress is a fresh address of a wallet's, for one sign-up.
+type MailAddress struct {
+	Address string            `json:"address"`
+	Service agentkeys.Service `json:"service"`
+	Wallet  agentkeys.Wallet  `json:"wallet"`
+	Agent   agentkeys.Agent   `json:"agent,omitzero"`
+	// SMTP is where mail for it is taken, if that is this process.
+	SMTP string `json:"smtp,omitempty"`
+}
+
+// MailAddress makes an address that nobody else can guess. Nothing is kept of
+// it: what comes for it says itself whose it is.
+func (h *Host) MailAddress(svc agentkeys.Service, label agentkeys.Agent) (MailAddress, error) {
+	wallet, err := h.mailWallet(label)
+	if err != nil {
+		return MailAddress{}, err
+	}
+	e, err := h.cat.entry(svc)
+	if err != nil {
+		return MailAddress{}, err
+	}
+	tag, ok := e.MailTag.Get()
+	if !ok || tag == "" {
+		return MailAddress{}, fmt.Errorf("%w: %s has no mail_tag in the catalogue", ErrNoTag, svc)
+	}
+	if h.mail.dir != nil && !slices.Contains(h.mail.tags, tag) {
+		return MailAddress{}, fmt.Errorf("%w yet: mail for a service that was added counts after the next start", ErrNoTag)
+	}
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return MailAddress{}, err
+	}
+	a, err := mailroute.NewAddress(tag, wallet, h.now(), binary.BigEndian.Uint64(random[:]))
+	if err != nil {
+		return MailAddress{}, err
+	}
+	return MailAddress{Address: a.At(h.mail.Domain), Service: svc, Wallet: wallet, Agent: label, SMTP: h.mail.addr}, nil
+}
+
+// mailWallet is the wallet of an agent, or the owner's, where mail comes to it.
+func (h *Host) mailWallet(label agentkeys.Agent) (agentkeys.Wallet, error) {
+	switch {
+	case h.mail.err != nil:
+		return agentkeys.Wallet{}, fmt.Errorf("%w: %w", ErrNoMail, h.mail.err)
+	case h.mail.Mail == nil:
+		return agentkeys.Wallet{}, ErrNoMail
+	case label.IsZero():
+		return h.wallet, nil
+	}
+	if err := h.manage(); err != nil {
+		return agentkeys.Wallet{}, err
+	}
+	a, ok := h.dir.Agent(label)
+	if !ok {
+		return agentkeys.Wallet{}, fmt.Errorf("%w: %s", book.ErrUnknownAgent, label)
+	}
+	return a.Wallet, nil
+}
