@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"github.com/litentry/agentkeys/internal/mailhead"
+	"github.com/litentry/agentkeys/internal/mailroute"
+	"github.com/litentry/agentkeys/internal/mailrouter"
+	"github.com/litentry/agentkeys/internal/s3mail"
+)
+
+// The environment. Lambda sets what begins with AWS_, and `agentkeys cloud` the
+// rest.
+const (
+	envRegion = "AWS_REGION"
+	envKeyID  = "AWS_ACCESS_KEY_ID"
+	envSecret = "AWS_SECRET_ACCESS_KEY"
+	envToken  = "AWS_SESSION_TOKEN"
+
+	prefix     = "AGENTKEYS_"
+	envBucket  = prefix + "BUCKET"
+	envDomains = prefix + "MAIL_DOMAINS"             // with commas between
+	envTags    = prefix + "MAIL_TAGS"                // with commas between
+	envRemove  = prefix + "REMOVE_SOURCE"            // true or false, which it is if empty
+	envWallet  = prefix + "WALLET_MESSAGES_PER_HOUR" // in one instance; 0 is no limit, empty is 120
+	envSender  = prefix + "SENDER_MESSAGES_PER_HOUR" // likewise; empty is 10000
+	envAddress = prefix + "S3_ENDPOINT"              // AWS's if empty
+	envProfile = prefix + "S3_COMPATIBLE"            // versitygw, or empty
+)
+
+var known = []string{envBucket, envDomains, envTags, envRemove, envWallet, envSender, envAddress, envProfile}
+
+// newHandler reads the environment and contacts nobody. The audit lines and
+// metrics go to out.
+func newHandler(environ []string, out io.Writer) (*handler, error) {
+	env := map[string]string{}
+	for _, e := range environ {
+		k, v, _ := strings.Cut(e, "=")
+		env[k] = v
+	}
+	var faults []error
+	fault := func(name, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
+	}
+	need := func(name, what string) string {
+		if env[name] == "" {
+			fault(name, "is not set: %s", what)
+		}
+		return env[name]
+	}
+	number := func(name string, standard int) mailrouter.Rate {
+		n := standard
+		if s := env[name]; s != "" {
+			var err error
+			if n, err = strconv.Atoi(s); err != nil || n < 0 || n > 1e9 {
+				fault(name, "%q is no number of messages, 0 to 1000000000", s)
+			}
+		}
+		if n == 0 {
+			return mailrouter.Rate{}
+		}
+		return mailrouter.Rate{Messages: n, Per: time.Hour}
+	}
+	for _, e := range environ {
+		if k, _, _ := strings.Cut(e, "="); strings.HasPrefix(k, prefix) && !contains(known, k) {
+			fault(k, "there is no such setting; there are %s", strings.Join(known, ", "))
+		}
+	}
+
+	// The session is the function's for as long as this process lives: Lambda
+	// ends it before its session does.
+	creds := credentials.NewStaticCredentialsProvider(
+		need(envKeyID, "Lambda sets it for a function that has a role"), need(envSecret, "Lambda sets it for a function that has a role"), env[envToken])
+	c := s3mail.Config{Region: need(envRegion, "Lambda sets it"), Bucket: need(envBucket, "name the bucket of the mail"), Endpoint: env[envAddress]}
+	switch env[envProfile] {
+	case "":
+	case "versitygw":
+		c.PathStyle, c.StreamCopies = true, true
+	default:
+		fault(envProfile, "there is no profile %q: write versitygw, or leave it out for AWS", env[envProfile])
+	}
+	o := mailrouter.Options{Limits: mailrouter.Limits{Wallet: number(envWallet, 120), Sender: number(envSender, 10_000)}}
+	switch env[envRemove] {
+	case "", "false":
+	case "true":
+		o.RemoveSource = true
+	default:
+		fault(envRemove, "%q is neither true nor false", env[envRemove])
+	}
+	domains, tags := list(need(envDomains, "list the mail domains, with commas between")), list(need(envTags, "list the tags of services, with commas between, such as or"))
+	var err error
+	if len(domains) > 0 && len(tags) > 0 {
+		// SES alone writes to the bucket, and only its word is taken.
+		if o.Rules, err = mailroute.New(mailroute.Rules{Domains: domains, Tags: tags, Receivers: []mailhead.Receiver{mailhead.SES()}}); err != nil {
+			fault(envDomains+" or "+envTags, "%v", err)
+		}
+	}
+	if c.Region != "" && c.Bucket != "" {
+		if o.Store, err = s3mail.Open(c, s3mail.Credentials{Router: creds}); err != nil {
+			fault(envBucket+" or "+envAddress, "%v", err)
+		}
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	log := &journal{out: out}
+	o.Record = log.record
+	r, err := mailrouter.New(o)
+	if err != nil {
+		return nil, err
+	}
+	return &handler{bucket: c.Bucket, handle: r.Handle, log: log, now: time.Now}, nil
+}
+
+func list(s string) (all []string) {
+	for _, x := range strings.Split(s, ",") {
+		if x = strings.TrimSpace(x); x != "" {
+			all = append(all, x)
+		}
+	}
+	return all
+}
+
+func contains(all []string, s string) bool {
+	for _, x := range all {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
