@@ -126,6 +126,9 @@ func deniedBefore(s string) bool {
 	if l := strings.ToLower(s); strings.Contains(l, "expire") || strings.Contains(l, "valid for") {
 		return true
 	}
+	if strings.Contains(s, ",") && strings.Trim(s, ", ") != "" {
+		return true // "code by Example Inc., 94107 San Francisco"
+	}
 	f := strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return (r < 'a' || r > 'z') && r < 0x80 })
 	if len(f) == 0 {
 		return false

@@ -124,7 +124,10 @@ func free(text string, n span) bool {
 		if inWord(r) || strings.ContainsRune("$-/\\&=@%_~^+", r) {
 			return false
 		}
-		next, _ := utf8.DecodeRuneInString(behind[size:])
+		next := ' '
+		if len(behind) > size {
+			next, _ = utf8.DecodeRuneInString(behind[size:])
+		}
 		if strings.ContainsRune(" ,:)", r) && next >= '0' && next <= '9' || (r == '.' || r == ',') && inWord(next) {
 			return false
 		}

@@ -63,7 +63,8 @@ func verdictsOf(head mailhead.Block, top mailhead.Top, rc mailhead.Receiver) (Ve
 		return v, true
 	}
 	a, ok := parseAuth(top.Auth, rc.AuthServID())
-	if !ok || a.from != "" && a.from != v.From && v.From != "" {
+	// Some say the organisation's domain there, and some that of From.
+	if !ok || a.from != "" && v.From != "" && !aligned(a.from, v.From) {
 		return v, false
 	}
 	v.DKIM, v.DMARC = a.dkim, a.dmarc
