@@ -113,7 +113,11 @@ func Open(root string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.sweep(); err != nil {
+	err = d.lock.Chmod(0o600) // the umask may have taken more
+	if err == nil {
+		err = d.sweep()
+	}
+	if err != nil {
 		_ = d.lock.Close()
 		return nil, err
 	}
