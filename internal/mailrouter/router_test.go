@@ -130,7 +130,7 @@ func TestLadder(t *testing.T) {
 		256 << 10: {ladder, mailrouter.Placed, ""},
 		300_000:   {ladder, mailrouter.Refused, mailroute.ReasonHeaderTooLong},
 	} {
-		m.Clear()
+		m.Clear("")
 		x := mail("m")
 		x.Envelope, x.Ends, x.ToAt, x.Size = "", ends, 1900, 400_000
 		m.Plant("inbound/m", x.Bytes())

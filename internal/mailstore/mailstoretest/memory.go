@@ -67,11 +67,11 @@ func (m *Memory) Plant(key string, data []byte) {
 	m.set(key, data)
 }
 
-// Clear removes everything.
-func (m *Memory) Clear() {
+// Clear removes everything whose key begins with prefix.
+func (m *Memory) Clear(prefix string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.objects = nil
+	maps.DeleteFunc(m.objects, func(key string, _ object) bool { return strings.HasPrefix(key, prefix) })
 }
 
 // Reads returns how many reads there were, and of how many bytes.
