@@ -19,6 +19,7 @@ need curl curl                                # the documented commands
 need tmux tmux                                # sessions on a real terminal
 need strace strace                            # failing system calls one by one
 need swaks swaks                              # mail from a client that is not ours
+perl -MNet::SSLeay -e 1 2>/dev/null || missing+=(libnet-ssleay-perl)   # its TLS
 need nginx nginx-light                        # a rival in make bench
 need python3 python3                          # a second reading of the signer's vectors
 need dbus-daemon dbus-daemon                  # a session bus, and on it
