@@ -18,6 +18,7 @@ import (
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/mailstore"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/vault"
@@ -64,6 +65,14 @@ func TestDescribe(t *testing.T) {
 		{local.ErrAway, "unreachable", 503, "agentkeys status"},
 		{&brokerapi.Problem{Code: "too-many-requests", Title: "slow down", Fix: "wait a minute"}, "too-many-requests", 502, "wait a minute"},
 		{local.ErrConfig, "corrupt", 500, "the file it names"},
+		{local.ErrNoMail, "conflict", 409, "--no-mail"},
+		{local.ErrNoTag, "unknown-service", 422, "mail_tag"},
+		{local.ErrMailAddress, "malformed", 422, "mail address"},
+		{local.ErrMailSettings, "malformed", 422, "up --help"},
+		{local.ErrMailFacts, "unknown-service", 422, "--sender"},
+		{local.ErrPlace, "malformed", 422, "inbox"},
+		{mailstore.ErrGone, "not-found", 404, "mail ls"},
+		{mailstore.ErrTooLarge, "malformed", 422, "1 MiB"},
 		{book.ErrAgentExists, "exists", 409, "another label"},
 		{book.ErrUnknownAgent, "not-found", 404, "agent create"},
 		{book.ErrUnknownGrant, "not-found", 404, "agentkeys grants"},

@@ -8,7 +8,7 @@ import (
 
 // all that there is to say against a tree.
 func (t tree) faults() []string {
-	return slices.Concat(t.bans(bans), t.rations(rations), t.strangers(adapters), t.testing(), t.commands(), t.vocabulary(core), t.clocks(core), t.habits())
+	return slices.Concat(t.bans(bans), t.rations(rations), t.strangers(adapters), t.testing(), t.commands(), t.vocabulary(core), t.clocks(slices.Concat(core, timeless)), t.habits())
 }
 
 func TestLaws(t *testing.T) {

@@ -8,7 +8,10 @@ type ban struct {
 	why  string
 }
 
-var core = []string{".", "internal/secret", "internal/grant", "internal/envelope", "internal/cloudpolicy"}
+var core = []string{".", "internal/secret", "internal/grant", "internal/envelope", "internal/cloudpolicy", "internal/mailhead"}
+
+// timeless are told the time, as the core is, and may use a library.
+var timeless = []string{"internal/mailroute", "internal/verifymail"}
 
 var bans = []ban{
 	{
@@ -87,6 +90,21 @@ var bans = []ban{
 		why: "the store sees ciphertext, and is reached by whoever brings a token",
 	},
 	{
+		who: []string{"internal/mailroute", "internal/verifymail", "internal/mailstore", "internal/mailrouter", "internal/sesmail"},
+		not: []string{"net", "net/http", "os", "os/exec", "io/fs", "path/filepath"},
+		why: "what decides about mail reads bytes: libraries parse with it, and nothing is fetched",
+	},
+	{
+		who: []string{"internal/mailsrv", "internal/smtpin", "internal/mailbox", "internal/dirmail", "internal/s3mail", "internal/sesmail", "cmd/mailrouter"}, deep: true,
+		not: []string{"internal/envelope", "internal/vault", "internal/signer", "internal/broker", "internal/book", "internal/local"},
+		why: "what handles mail is what any stranger reaches: it cannot decrypt, and knows no grants",
+	},
+	{
+		who: []string{"cmd/mailrouter"}, deep: true,
+		not: []string{"catalog", "internal/mailsrv", "internal/smtpin", "internal/verifymail", "internal/conf"},
+		why: "each start of the function is somebody's waiting: it has what routing takes",
+	},
+	{
 		who: []string{"catalog"}, deep: true,
 		not: []string{"net/http", "internal/vault", "internal/book", "internal/inject", "internal/secret"},
 		why: "the catalogue says what is so; it does nothing",
@@ -106,15 +124,25 @@ var rations = []ration{
 	{"github.com/go-jose/go-jose/v4", []string{"internal/token"}, "one place reads and writes tokens, so that one place pins what is accepted"},
 	{"github.com/coreos/go-oidc/v3/oidc", []string{"internal/oidclogin"}, "an adapter has its vendor to itself"},
 	{"golang.org/x/oauth2", []string{"internal/oidclogin"}, "an adapter has its vendor to itself"},
+	{"github.com/emersion/go-smtp", []string{"internal/smtpin"}, "an adapter has its vendor to itself"},
+	{"github.com/emersion/go-msgauth/dkim", []string{"internal/smtpin"}, "an adapter has its vendor to itself"},
+	{"github.com/emersion/go-msgauth/dmarc", []string{"internal/smtpin"}, "an adapter has its vendor to itself"},
+	{"blitiri.com.ar/go/spf", []string{"internal/smtpin"}, "an adapter has its vendor to itself"},
+	{"github.com/jhillyerd/enmime/v2", []string{"internal/verifymail"}, "one place takes mail apart, so that one place bounds what that costs"},
+	{"github.com/fsnotify/fsnotify", []string{"internal/dirmail"}, "an adapter has its vendor to itself"},
+	{"github.com/aws/aws-lambda-go/lambda", []string{"cmd/mailrouter"}, "the function alone runs at Lambda"},
+	{"internal/dirmail", []string{"internal/local", "internal/mailsrv"}, "services know contracts; adapters are for those that wire"},
+	{"internal/s3mail", []string{"internal/remote", "cmd/agentkeys", "cmd/mailrouter"}, "services know contracts; adapters are for those that wire"},
+	{"internal/smtpin", []string{"internal/mailsrv"}, "services know contracts; adapters are for those that wire"},
 	{"net/smtp", []string{"internal/mailout"}, "one place talks to mail servers"},
 	{"github.com/go-webauthn/webauthn/webauthn", []string{"internal/passkey"}, "an adapter has its vendor to itself"},
 	{"github.com/jackc/pgx/v5/pgxpool", []string{"internal/pgstate"}, "an adapter has its vendor to itself"},
 	{"modernc.org/sqlite", []string{"internal/sqlitestate"}, "an adapter has its vendor to itself"},
-	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/s3blob", "internal/cloud"}, "the cloud is spoken to where it is the cloud's turn, and nowhere else"},
+	{"github.com/aws/aws-sdk-go-v2/service/s3", []string{"internal/s3conn", "internal/s3blob", "internal/s3mail", "internal/cloud"}, "the cloud is spoken to where it is the cloud's turn, and nowhere else"},
 	{"github.com/aws/aws-sdk-go-v2/service/sts", []string{"internal/awssts", "internal/cloud"}, "the cloud is spoken to where it is the cloud's turn, and nowhere else"},
 	{"github.com/aws/aws-sdk-go-v2/service/iam", []string{"internal/cloud"}, "only the cloud commands change who may do what"},
 	{"github.com/aws/aws-sdk-go-v2/service/kms", []string{"internal/kmssigner"}, "the signer's roots, and nothing else, may be in a KMS"},
-	{"github.com/prometheus/client_golang/prometheus", []string{"internal/webserve", "internal/brokersrv", "internal/signersrv"}, "metrics are made where serving is"},
+	{"github.com/prometheus/client_golang/prometheus", []string{"internal/webserve", "internal/brokersrv", "internal/signersrv", "internal/mailsrv"}, "metrics are made where serving is"},
 	{"internal/s3blob", []string{"internal/remote"}, "services know contracts; adapters are for those that wire"},
 	{"internal/awssts", []string{"internal/remote"}, "services know contracts; adapters are for those that wire"},
 	{"internal/sqlitestate", []string{"internal/brokersrv"}, "services know contracts; adapters are for those that wire"},
@@ -132,5 +160,5 @@ var rations = []ration{
 // adapters implement a service's contract with one vendor each.
 var adapters = []string{
 	"internal/dirblob", "internal/keychain", "internal/s3blob", "internal/awssts", "internal/kmssigner", "internal/sqlitestate", "internal/pgstate",
-	"internal/mailout", "internal/oidclogin", "internal/passkey",
+	"internal/mailout", "internal/oidclogin", "internal/passkey", "internal/smtpin", "internal/dirmail", "internal/s3mail",
 }

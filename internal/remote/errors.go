@@ -10,7 +10,9 @@ import (
 	"github.com/litentry/agentkeys/internal/brokerclient"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/mailstore"
 	"github.com/litentry/agentkeys/internal/s3blob"
+	"github.com/litentry/agentkeys/internal/s3mail"
 	"github.com/litentry/agentkeys/internal/signerclient"
 	"github.com/litentry/agentkeys/internal/vault"
 )
@@ -22,6 +24,7 @@ var outcomes = []struct{ part, is error }{
 	{signerclient.ErrUnreachable, local.ErrAway}, {signerclient.ErrAnswer, local.ErrAway},
 	{awssts.ErrUnreachable, local.ErrAway}, {s3blob.ErrStore, local.ErrAway},
 	{signerclient.ErrRefused, local.ErrRefusedAway}, {awssts.ErrRefused, local.ErrRefusedAway}, {s3blob.ErrDenied, local.ErrRefusedAway},
+	{s3mail.ErrStore, local.ErrAway}, {s3mail.ErrDenied, local.ErrRefusedAway},
 }
 
 // explain gives an error the name that a Host has for it.
@@ -97,4 +100,25 @@ func (b blobs) List(ctx context.Context, p vault.Prefix, after vault.Key, limit 
 	}
 	page, err := b.b.List(ctx, p, after, limit)
 	return page, explain(err)
+}
+
+type mail struct {
+	inbox mailstore.Inbox
+	in    func() error
+}
+
+func (m mail) List(ctx context.Context, w agentkeys.Wallet, after agentkeys.MessageID, limit int) (mailstore.Page, error) {
+	if err := m.in(); err != nil {
+		return mailstore.Page{}, err
+	}
+	page, err := m.inbox.List(ctx, w, after, limit)
+	return page, explain(err)
+}
+
+func (m mail) Fetch(ctx context.Context, w agentkeys.Wallet, id agentkeys.MessageID, limit int64) ([]byte, error) {
+	if err := m.in(); err != nil {
+		return nil, err
+	}
+	data, err := m.inbox.Fetch(ctx, w, id, limit)
+	return data, explain(err)
 }

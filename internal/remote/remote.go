@@ -22,7 +22,9 @@ import (
 	"github.com/litentry/agentkeys/internal/device"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/mailhead"
 	"github.com/litentry/agentkeys/internal/s3blob"
+	"github.com/litentry/agentkeys/internal/s3mail"
 	"github.com/litentry/agentkeys/internal/signerclient"
 )
 
@@ -46,6 +48,7 @@ type Broker struct {
 	stream  *brokerclient.Stream
 	keys    *signerclient.Client
 	blobs   *s3blob.Bucket
+	mail    *local.Mail // nil: no mail comes in
 	session brokerapi.Session
 	key     device.Key
 
@@ -145,7 +148,19 @@ func (b *Broker) openStore(c brokerapi.Cloud) (err error) {
 		Region: c.Region, Bucket: c.Bucket, Endpoint: c.S3Endpoint, PathStyle: c.PathStyle,
 		ClaimDeletes: c.S3Endpoint != "", // another server than AWS's own
 	}, b.sessions.Credentials)
-	return err
+	if err != nil || c.Mail == nil {
+		return err
+	}
+	inbox, err := s3mail.Open(s3mail.Config{Region: c.Region, Bucket: c.Bucket, Endpoint: c.S3Endpoint, PathStyle: c.PathStyle},
+		s3mail.Credentials{Wallet: b.sessions.Credentials})
+	if err != nil {
+		return err
+	}
+	b.mail = &local.Mail{Inbox: mail{inbox, b.in}, Domain: c.Mail.Domain, Receiver: mailhead.SES()}
+	if c.Mail.Receiver != "" {
+		b.mail.Receiver = mailhead.Host(c.Mail.Receiver)
+	}
+	return nil
 }
 
 func (b *Broker) openKeys(s brokerapi.Signer, o Options) (err error) {
@@ -175,6 +190,7 @@ func (b *Broker) Parts() (*local.Remote, error) {
 	return &local.Remote{
 		Issuer: b.client.Origin(), Wallet: b.session.Wallet, Agent: b.session.Agent, LogSeed: seed,
 		Keys: keys{b.keys, b.in}, Blobs: blobs{b.blobs, b.in}, Dir: d, Changes: b, Stream: stream{b.stream}, Account: b.client,
+		Mail: b.mail,
 	}, nil
 }
 
