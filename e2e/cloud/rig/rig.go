@@ -42,6 +42,12 @@ const (
 	MailHost      = "smtp.example.com"
 )
 
+// The domain of wallets' addresses, and the host that takes mail for it.
+const (
+	MailDomain   = "bots.example.com"
+	MailReceiver = "mx.example.com"
+)
+
 // Patience is how long anything may take that is not measured.
 const Patience = 60 * time.Second
 
@@ -180,10 +186,11 @@ cloud:
   s3_endpoint: %s
   sts_endpoint: %s
   path_style: true
+  mail: {domain: %s, receiver: %s}
 logins:
   email: {from: login@agentkeys.test, smtp: %q, security: plain}
   wallet: {}
-`, Origin, address, address, i, SignerHost, w.Path("signer/server.crt"), versity.Region, cloudtest.Bucket, cloudtest.Roles, w.Cloud.Endpoint, w.Cloud.STS, w.Post.Addr))
+`, Origin, address, address, i, SignerHost, w.Path("signer/server.crt"), versity.Region, cloudtest.Bucket, cloudtest.Roles, w.Cloud.Endpoint, w.Cloud.STS, MailDomain, MailReceiver, w.Post.Addr))
 	}
 }
 
