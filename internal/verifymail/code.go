@@ -73,14 +73,14 @@ func (r *rules) codes(text string) (codes []string) {
 // labelled reports whether a number belongs to one of the labels, which are in
 // order.
 func (r *rules) labelled(text string, n span, nums, labels []span) bool {
-	if n.alone && deniedBefore(lineBefore(text[max(0, n.from-nearText):n.from])) {
+	if n.alone && endsNumbered(lineBefore(text[max(0, n.from-nearText):n.from])) {
 		return false // "Order number", and below it the number
 	}
 	// The last label before, and the first behind.
 	i := sort.Search(len(labels), func(i int) bool { return labels[i].from >= n.to })
 	if i > 0 && labels[i-1].to <= n.from && n.from-labels[i-1].to <= nearText {
 		between := text[labels[i-1].to:n.from]
-		if onLine(between) || n.alone && linesOf(between) <= nearLines && noCodeIn(between, labels[i-1].to, nums) {
+		if onLine(between, text[n.to:]) || n.alone && linesOf(between) <= nearLines && noCodeIn(between, labels[i-1].to, nums) {
 			return true
 		}
 	}
@@ -101,8 +101,8 @@ func lineBefore(s string) string {
 
 // onLine reports whether what stands between a label and a number on one line
 // joins them: no end of a sentence, no other number.
-func onLine(s string) bool {
-	return len(s) <= nearBytes && !strings.ContainsAny(s, "\n0123456789") && !sentenceEnd(s) && !deniedBefore(s)
+func onLine(s, behind string) bool {
+	return len(s) <= nearBytes && !strings.ContainsAny(s, "\n0123456789") && !sentenceEnd(s) && !otherMeaning(s, behind)
 }
 
 // isClause reports whether s makes a label behind a number speak of it: "123456
@@ -120,20 +120,23 @@ func isClause(s string) bool {
 	return false
 }
 
-// deniedBefore reports whether the words before a number give it another
-// meaning than the label does.
-func deniedBefore(s string) bool {
+// otherMeaning reports whether what stands between a label and a number on its
+// line gives the number another meaning than the label does.
+func otherMeaning(s, behind string) bool {
 	if l := strings.ToLower(s); strings.Contains(l, "expire") || strings.Contains(l, "valid for") {
 		return true
 	}
-	if strings.Contains(s, ",") && strings.Trim(s, ", ") != "" {
-		return true // "code by Example Inc., 94107 San Francisco"
+	// "Code by Example Inc., 94107 San Francisco"
+	if strings.Contains(s, ",") && len(behind) > 1 && behind[0] == ' ' && behind[1] >= 'A' && behind[1] <= 'Z' {
+		return true
 	}
-	f := strings.FieldsFunc(strings.ToLower(s), func(r rune) bool { return (r < 'a' || r > 'z') && r < 0x80 })
-	if len(f) == 0 {
-		return false
-	}
-	return numbered[f[len(f)-1]]
+	return endsNumbered(s)
+}
+
+// endsNumbered reports whether the last word of s is one that a number follows.
+func endsNumbered(s string) bool {
+	f := strings.FieldsFunc(asciiLower(s), func(r rune) bool { return (r < 'a' || r > 'z') && r < 0x80 })
+	return len(f) > 0 && numbered[f[len(f)-1]]
 }
 
 var numbered = set("order invoice ticket case ref reference account acct number no nr phone tel telephone fax call dial mobile suite box room unit floor step version build id port year copyright since until before after on at by usd eur gbp total amount price extension ext")
