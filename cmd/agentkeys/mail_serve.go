@@ -7,8 +7,10 @@ import (
 	"io"
 	stdlog "log"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,7 +20,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/spf13/cobra"
 
-	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/mailconf"
 	"github.com/litentry/agentkeys/internal/mailsrv"
 	"github.com/litentry/agentkeys/internal/s3mail"
@@ -63,12 +64,13 @@ func (a *app) mailServe(ctx context.Context, file string, check bool) error {
 	if err != nil {
 		return configError(err)
 	}
-	tags, err := catalogueTags()
-	if err != nil {
-		return err
-	}
-	if len(config.Tags) > 0 {
-		tags = config.Tags
+	tags := config.Tags
+	if len(tags) == 0 {
+		services, err := mailServices()
+		if err != nil {
+			return err
+		}
+		tags = slices.Sorted(maps.Keys(services))
 	}
 	if check {
 		kept := config.Store.Directory
@@ -97,21 +99,6 @@ func (a *app) mailServe(ctx context.Context, file string, check bool) error {
 	err = srv.Serve(ctx)
 	log.Info("stopped")
 	return explainOrNil(err)
-}
-
-// catalogueTags are those of all services that sign up by mail.
-func catalogueTags() ([]string, error) {
-	all, err := catalog.All()
-	if err != nil {
-		return nil, err
-	}
-	var tags []string
-	for _, e := range all {
-		if tag, ok := e.MailTag.Get(); ok {
-			tags = append(tags, tag)
-		}
-	}
-	return tags, nil
 }
 
 // openMailBucket opens a bucket with the credentials of the file, or, as the

@@ -31,6 +31,7 @@ func TestLimits(t *testing.T) {
 // TestEach: each kind of mail goes where it belongs, and the log says so, and
 // no more than that.
 func TestEach(t *testing.T) {
+	t.Parallel()
 	c := configuration(t.TempDir())
 	r := start(t, c, nil)
 	store := openDir(t, c.Store.Directory)
@@ -53,7 +54,8 @@ func TestEach(t *testing.T) {
 		text := r.metrics(t)
 		return strings.Count(text, "agentkeys_mail_handled_total{outcome=\"placed\",reason=\"\"} 2\n") == 1 &&
 			strings.Contains(text, `agentkeys_mail_handled_total{outcome="refused",reason="unknown-tag"} 1`) &&
-			strings.Contains(text, `agentkeys_mail_handled_total{outcome="ignored",reason="other-address"} 1`)
+			strings.Contains(text, `agentkeys_mail_handled_total{outcome="ignored",reason="other-address"} 1`) &&
+			strings.Contains(text, "agentkeys_mail_waiting 0\n")
 	}
 	eventually(t, "the four are handled", handled)
 	places := map[string]int{}
@@ -115,6 +117,7 @@ func TestEach(t *testing.T) {
 
 // TestWallets: with recipients of wallets only, others are told so at once.
 func TestWallets(t *testing.T) {
+	t.Parallel()
 	c := configuration(t.TempDir())
 	c.Recipients = mailconf.Wallets
 	r := start(t, c, nil)
@@ -135,6 +138,7 @@ func TestWallets(t *testing.T) {
 // TestWalletLimit: beyond it the sender keeps the mail, for whichever address
 // of the wallet it is, and other wallets' mail comes.
 func TestWalletLimit(t *testing.T) {
+	t.Parallel()
 	c := configuration(t.TempDir())
 	c.Limits.WalletMessagesPerHour = 3
 	r := start(t, c, nil)
@@ -161,6 +165,7 @@ func TestWalletLimit(t *testing.T) {
 
 // TestSenderLimit: beyond it mail waits here, and others' does not.
 func TestSenderLimit(t *testing.T) {
+	t.Parallel()
 	c := configuration(t.TempDir())
 	c.Limits.SenderMessagesPerHour = 2
 	r := start(t, c, nil)
@@ -172,7 +177,7 @@ func TestSenderLimit(t *testing.T) {
 	}
 	eventually(t, "two are placed, and three wait", func() bool {
 		text := r.metrics(t)
-		return strings.Contains(text, `{outcome="placed",reason=""} 2`) && strings.Contains(text, "agentkeys_mail_put_off 3\n")
+		return strings.Contains(text, `{outcome="placed",reason=""} 2`) && strings.Contains(text, "agentkeys_mail_put_off 3\n") && strings.Contains(text, "agentkeys_mail_waiting 3\n")
 	})
 	if n := len(keys(t, filepath.Join(c.Store.Directory, "inbound"))); n != 3 {
 		t.Errorf("%d are in inbound/", n)
@@ -184,6 +189,7 @@ func TestSenderLimit(t *testing.T) {
 
 // TestStart: what is wrong is told at once, and nothing stays open.
 func TestStart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -216,6 +222,7 @@ func TestStart(t *testing.T) {
 
 // TestCertificate: STARTTLS is offered, and mail comes through it.
 func TestCertificate(t *testing.T) {
+	t.Parallel()
 	c := configuration(t.TempDir())
 	cert, key := selfSigned(t)
 	c.TLS = &mailconf.TLS{Cert: cert, Key: key}
@@ -238,6 +245,7 @@ func (faulty) Write(context.Context, agentkeys.MessageID, io.Reader, int64) erro
 // TestDiskFails: the message is not accepted, and the server ends, so that it
 // is started anew.
 func TestDiskFails(t *testing.T) {
+	t.Parallel()
 	c := configuration(t.TempDir())
 	dir := openDir(t, c.Store.Directory)
 	c.Store = mailconf.Store{S3: &mailconf.S3{}}
@@ -266,6 +274,7 @@ func (b brief) Record(_ context.Context, e grant.Event) error {
 
 // TestOthersLog: with a recorder there is no log, and no directory for it.
 func TestOthersLog(t *testing.T) {
+	t.Parallel()
 	c := configuration(t.TempDir())
 	c.Audit, c.MetricsListen, c.Limits = "", "", mailconf.Limits{}
 	b := brief{make(chan grant.Event, 1)}
@@ -294,6 +303,7 @@ func TestOthersLog(t *testing.T) {
 
 // TestKeeper: old mail goes, whether it was sorted or not.
 func TestKeeper(t *testing.T) {
+	t.Parallel()
 	c := configuration(t.TempDir())
 	r := start(t, c, nil)
 	for _, to := range []string{address(t, "or", wallet(1), 1), address(t, "or", wallet(1), 2), "hello@" + domainName, "zz-" + wallet(1).String() + "-12345678@" + domainName} {
@@ -301,7 +311,10 @@ func TestKeeper(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all are handled", func() bool { return strings.Contains(r.metrics(t), "agentkeys_audit_entries 4\n") })
+	eventually(t, "all are handled", func() bool {
+		text := r.metrics(t)
+		return strings.Contains(text, "agentkeys_audit_entries 4\n") && strings.Contains(text, "agentkeys_mail_waiting 0\n")
+	})
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
