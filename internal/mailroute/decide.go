@@ -2,7 +2,7 @@ package mailroute
 
 import (
 	"bytes"
-	"strings"
+	"encoding/hex"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/mailhead"
@@ -89,23 +89,21 @@ func (r *Router) named(value []byte) bool {
 // namesOnly reports whether w, and no other, stands in a Received line that
 // cannot be read. The sender can add wallets to it, but take none away.
 func namesOnly(value []byte, w agentkeys.Wallet) bool {
-	s := strings.ToLower(mailhead.Unfold(value))
+	var raw [agentkeys.WalletSize]byte
 	found := false
-	for {
-		i := strings.Index(s, "0x")
-		if i < 0 {
-			return found
+	for s := mailhead.Unfold(value); len(s) >= 2+walletDigits; s = s[1:] {
+		if s[0] != '0' || s[1]|0x20 != 'x' {
+			continue
 		}
-		if s = s[i:]; len(s) >= 2+walletDigits {
-			if x, err := agentkeys.ParseWallet(s[:2+walletDigits]); err == nil {
-				if x != w {
-					return false
-				}
-				found = true
-			}
+		if _, err := hex.Decode(raw[:], []byte(s[2:2+walletDigits])); err != nil {
+			continue
 		}
-		s = s[2:]
+		if raw != w.Bytes() {
+			return false
+		}
+		found = true
 	}
+	return found
 }
 
 // addressed decides by the envelope.

@@ -175,10 +175,18 @@ func TestTo(t *testing.T) {
 		{a1 + ", x@y <" + a2, several},
 		{`"` + a2 + `, <` + a1 + ">", several},
 		{`"a <` + a2 + `>, "b" <` + a1 + ">", several},
+		{`"a <x@y.example>, "b" <` + a1 + ">", "1"},
+		{`"a <x@y.example>, "b" (c) <` + a1 + ">, (d", "1"},
+		{`"a <x@y.example>, "b, c" <` + a1 + ">", malformed},
+		{`"` + a1, malformed},
+		{`"` + a1 + "\n" + `"`, malformed},
+		{"(" + a1, malformed},
+		{"(" + a1 + "\n) <x@y.example>", malformed},
+		{a1 + ")", malformed},
 		{"(" + a2 + ", " + a1, several},
 		{a2 + ")(" + a1, several},
-		{a2 + " " + a1, malformed},
-		{zz1 + ", " + zz2, unknown},
+		{a2 + " " + a1, several},
+		{zz1 + ", " + zz2, several},
 
 		// In dispute, and of nobody else.
 		{a1 + " <x@y.example>", malformed},
@@ -335,9 +343,9 @@ func TestHeaderTooLong(t *testing.T) {
 		decided := false
 		for n := 0; n < len(c.msg)+1; n++ {
 			if n == 1000 {
-				n = mailhead.MaxBlock - 300
+				n = mailhead.MaxBlock - 150
 			}
-			if n > mailhead.MaxBlock+300 {
+			if n > mailhead.MaxBlock+150 {
 				break
 			}
 			got := r.Decide([]byte(c.msg)[:n], false, nil)

@@ -6,13 +6,14 @@ package mailroute
 // afresh. Each pair of a local part and a domain that stands where an address
 // may stand is reported, as sure or as doubtful.
 //
-// Quotes and comments that do not close could hide what follows, or show what
-// they should hide. A value with such is read a second time with neither
-// meaning anything: what either reading shows counts.
+// A quote or a comment that does not close hides what follows. A value with one
+// is read a second time, in which each must close before the next separator, and
+// where it does not, all up to there is in doubt. What either reading shows
+// counts.
 type lister struct {
 	v     []byte
 	i     int
-	plain bool // the second reading
+	again bool // the second reading
 	open  bool // a quote or a comment did not close, or closed without being open
 	t     *tally
 
@@ -57,7 +58,7 @@ func (t *tally) list(v []byte) {
 	l := lister{v: v, t: t}
 	l.run()
 	if l.open {
-		l = lister{v: v, t: t, plain: true}
+		l = lister{v: v, t: t, again: true}
 		t.murky = true
 		l.run()
 		t.murky = false
@@ -70,12 +71,13 @@ func (l *lister) run() {
 		switch {
 		case l.space(c):
 			l.i++
-		case l.plain && (c == '"' || c == '(' || c == ')' || c == '\\'):
+		case l.again && (c == '"' || c == '(' || c == ')') && l.stray():
+			l.taint = true
 			l.i++
 		case c == '(':
 			l.comment()
 		case c == ')':
-			l.open = true
+			l.open, l.taint = true, true
 			l.i++
 		case c == '"':
 			l.quoted()
@@ -116,6 +118,35 @@ func (l *lister) run() {
 // or it would have ended the field; a CR alone is no line end.
 func (l *lister) space(c byte) bool {
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r' && l.i+1 < len(l.v) && l.v[l.i+1] == '\n'
+}
+
+// stray reports whether the quote or parenthesis at l.i has no other before the
+// next separator. Where one had none, none is looked for up to there, or time
+// would not be linear.
+func (l *lister) stray() bool {
+	if l.taint || l.v[l.i] == ')' {
+		return true
+	}
+	depth := 0
+	for i := l.i; i < len(l.v); i++ {
+		switch c := l.v[i]; {
+		case c == '\\':
+			i++
+		case c == ',', c == ';':
+			return true
+		case l.v[l.i] == '"':
+			if c == '"' && i > l.i {
+				return false
+			}
+		case c == '(':
+			depth++
+		case c == ')':
+			if depth--; depth == 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (l *lister) comment() {
@@ -163,7 +194,7 @@ func (l *lister) atom() {
 	for l.i < len(l.v) {
 		c := l.v[l.i]
 		if l.i > start && (l.space(c) || c == '(' || c == ')' || c == '"' || c == '<' || c == '>' ||
-			c == ',' || c == ';' || c == ':' || c == '@' || l.plain && c == '\\') {
+			c == ',' || c == ';' || c == ':' || c == '@') {
 			break
 		}
 		if c == '[' {

@@ -73,7 +73,7 @@ func (t *tally) doubt(w agentkeys.Wallet) {
 // decide returns what to do once all addresses are counted.
 func (t *tally) decide() Decision {
 	switch {
-	case t.several, !t.sure.IsZero() && (t.maybes || !t.maybe.IsZero() && t.maybe != t.sure.wallet):
+	case t.several, t.maybes, !t.sure.IsZero() && !t.maybe.IsZero() && t.maybe != t.sure.wallet:
 		return Decision{Outcome: Refuse, Reason: ReasonSeveralWallets}
 	case !t.sure.IsZero() && !t.badDispute:
 		return Decision{Outcome: Route, Address: t.sure}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package mailroute_test
+
+const raceDetector = false
