@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func newHandler(environ []string, out io.Writer) (*handler, error) {
 		return mailrouter.Rate{Messages: n, Per: time.Hour}
 	}
 	for _, e := range environ {
-		if k, _, _ := strings.Cut(e, "="); strings.HasPrefix(k, prefix) && !contains(known, k) {
+		if k, _, _ := strings.Cut(e, "="); strings.HasPrefix(k, prefix) && !slices.Contains(known, k) {
 			fault(k, "there is no such setting; there are %s", strings.Join(known, ", "))
 		}
 	}
@@ -94,7 +95,19 @@ func newHandler(environ []string, out io.Writer) (*handler, error) {
 	default:
 		fault(envRemove, "%q is neither true nor false", env[envRemove])
 	}
-	domains, tags := list(need(envDomains, "list the mail domains, with commas between")), list(need(envTags, "list the tags of services, with commas between, such as or"))
+	list := func(name, what string) (all []string) {
+		for _, x := range strings.Split(need(name, what), ",") {
+			if x = strings.TrimSpace(x); x != "" {
+				all = append(all, x)
+			}
+		}
+		if env[name] != "" && len(all) == 0 {
+			fault(name, "is empty: %s", what)
+		}
+		return all
+	}
+	domains := list(envDomains, "list the mail domains, with commas between")
+	tags := list(envTags, "list the tags of services, with commas between, such as or")
 	var err error
 	if len(domains) > 0 && len(tags) > 0 {
 		// SES alone writes to the bucket, and only its word is taken.
@@ -117,22 +130,4 @@ func newHandler(environ []string, out io.Writer) (*handler, error) {
 		return nil, err
 	}
 	return &handler{bucket: c.Bucket, handle: r.Handle, log: log, now: time.Now}, nil
-}
-
-func list(s string) (all []string) {
-	for _, x := range strings.Split(s, ",") {
-		if x = strings.TrimSpace(x); x != "" {
-			all = append(all, x)
-		}
-	}
-	return all
-}
-
-func contains(all []string, s string) bool {
-	for _, x := range all {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

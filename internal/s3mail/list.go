@@ -18,7 +18,7 @@ func (b *Bucket) Waiting(ctx context.Context, after agentkeys.MessageID, limit i
 	if err != nil {
 		return mailstore.Page{}, err
 	}
-	return b.list(ctx, creds, inbound, after, limit)
+	return b.list(ctx, creds, inbound, after.String(), limit, messages)
 }
 
 // List implements mailstore.Inbox.
@@ -27,13 +27,48 @@ func (b *Bucket) List(ctx context.Context, w agentkeys.Wallet, after agentkeys.M
 	if err != nil {
 		return mailstore.Page{}, err
 	}
-	return b.list(ctx, creds, inbox(w), after, limit)
+	return b.list(ctx, creds, inbox(w), after.String(), limit, messages)
 }
 
-// list lists what lies directly under dir, in the order of S3's listings,
-// which is that of the keys' bytes. Other names cost a request for each page
-// of them, and nobody but the receiver and the router can make any.
-func (b *Bucket) list(ctx context.Context, creds aws.CredentialsProvider, dir string, after agentkeys.MessageID, limit int) (page mailstore.Page, err error) {
+// Refused lists up to limit refused messages, in the byte order of their keys,
+// refused/<reason>/<message id>, from the first beyond after on; the zero item
+// starts from the beginning. It is for whoever looks after the bucket: neither
+// the router's role nor a wallet's may list there.
+func (b *Bucket) Refused(ctx context.Context, after mailstore.Item, limit int) (mailstore.Page, error) {
+	creds, err := b.router()
+	if err != nil {
+		return mailstore.Page{}, err
+	}
+	name := ""
+	switch {
+	case after.Reason == "" && after.ID.IsZero():
+	case !mailstore.ValidReason(after.Reason):
+		return mailstore.Page{}, mailstore.ErrInvalid
+	default:
+		name = after.Reason + "/" + after.ID.String()
+	}
+	return b.list(ctx, creds, refused, name, limit, func(name string) (i mailstore.Item, err error) {
+		reason, id, _ := strings.Cut(name, "/")
+		if !mailstore.ValidReason(reason) {
+			return i, mailstore.ErrInvalid
+		}
+		i, err = messages(id)
+		i.Reason = reason
+		return i, err
+	})
+}
+
+// messages are named by their ids.
+func messages(name string) (i mailstore.Item, err error) {
+	i.ID, err = agentkeys.ParseMessageID(name)
+	return i, err
+}
+
+// list lists what lies under dir and has a name that named knows, from the
+// first beyond after on, in the order of S3's listings, which is that of the
+// keys' bytes. Other names cost a request for each page of them, and nobody but
+// the receiver and the router can make any.
+func (b *Bucket) list(ctx context.Context, creds aws.CredentialsProvider, dir, after string, limit int, named func(string) (mailstore.Item, error)) (page mailstore.Page, err error) {
 	if err := ctx.Err(); err != nil {
 		return page, err
 	}
@@ -41,8 +76,8 @@ func (b *Bucket) list(ctx context.Context, creds aws.CredentialsProvider, dir st
 		return page, mailstore.ErrInvalid
 	}
 	last := ""
-	if !after.IsZero() {
-		last = dir + after.String()
+	if after != "" {
+		last = dir + after
 	}
 	for {
 		in := &s3.ListObjectsV2Input{Bucket: &b.c.Bucket, Prefix: &dir, MaxKeys: aws.Int32(int32(limit))}
@@ -59,7 +94,7 @@ func (b *Bucket) list(ctx context.Context, creds aws.CredentialsProvider, dir st
 				return mailstore.Page{}, fmt.Errorf("%s: %w: a listing out of order", dir, ErrStore)
 			}
 			last = name
-			id, err := agentkeys.ParseMessageID(name[len(dir):])
+			i, err := named(name[len(dir):])
 			if err != nil {
 				continue
 			}
@@ -67,7 +102,8 @@ func (b *Bucket) list(ctx context.Context, creds aws.CredentialsProvider, dir st
 				page.More = true
 				return page, nil
 			}
-			page.Items = append(page.Items, mailstore.Item{ID: id, Size: aws.ToInt64(o.Size), At: aws.ToTime(o.LastModified).UTC()})
+			i.Size, i.At = aws.ToInt64(o.Size), aws.ToTime(o.LastModified).UTC()
+			page.Items = append(page.Items, i)
 		}
 		switch {
 		case !aws.ToBool(out.IsTruncated):

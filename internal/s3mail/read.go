@@ -68,10 +68,28 @@ func (b *Bucket) Fetch(ctx context.Context, w agentkeys.Wallet, id agentkeys.Mes
 	if err != nil {
 		return nil, err
 	}
+	return b.fetch(ctx, creds, inbox(w)+id.String(), limit)
+}
+
+// FetchRefused is Fetch for mail that was refused, for whoever may list it.
+func (b *Bucket) FetchRefused(ctx context.Context, reason string, id agentkeys.MessageID, limit int64) ([]byte, error) {
+	if err := begin(ctx, id); err != nil {
+		return nil, err
+	}
+	creds, err := b.router()
+	if err != nil {
+		return nil, err
+	}
+	if !mailstore.ValidReason(reason) {
+		return nil, mailstore.ErrInvalid
+	}
+	return b.fetch(ctx, creds, refused+reason+"/"+id.String(), limit)
+}
+
+func (b *Bucket) fetch(ctx context.Context, creds aws.CredentialsProvider, key string, limit int64) ([]byte, error) {
 	if limit < 0 {
 		return nil, mailstore.ErrInvalid
 	}
-	key := inbox(w) + id.String()
 	o, err := b.get(ctx, creds, key, "", "")
 	if err != nil {
 		return nil, b.mean(ctx, key, creds, err)

@@ -161,64 +161,64 @@ func TestTwoConditions(t *testing.T) {
 // TestNotPlain: what repeating helps is repeated, and what it does not is an
 // error that means nothing final.
 func TestNotPlain(t *testing.T) {
-	failed := errors.New("any error that is not final")
+	calls := map[string]func(*s3mail.Bucket, mailstore.Version) error{
+		"read": func(b *s3mail.Bucket, v mailstore.Version) error {
+			_, err := b.Read(t.Context(), first, 0, 10, v)
+			return err
+		},
+		"refuse": func(b *s3mail.Bucket, v mailstore.Version) error {
+			_, err := b.Refuse(t.Context(), first, v, "malformed")
+			return err
+		},
+		"write": func(b *s3mail.Bucket, _ mailstore.Version) error {
+			return b.Write(t.Context(), mid("m2"), strings.NewReader("x"), 1)
+		},
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	for name, c := range map[string]struct {
 		answer func(http.ResponseWriter)
 		times  int32
-		want   error
+		fails  bool
 	}{
-		"slow down":       {func(w http.ResponseWriter) { fail(w, 503, "SlowDown", "") }, 2, nil},
-		"internal":        {func(w http.ResponseWriter) { fail(w, 500, "InternalError", "") }, 2, nil},
-		"conflict":        {func(w http.ResponseWriter) { fail(w, 409, "ConditionalRequestConflict", "") }, 3, nil},
-		"200 and failed":  {func(w http.ResponseWriter) { fail(w, 200, "InternalError", "") }, 1, nil},
-		"conflict always": {func(w http.ResponseWriter) { fail(w, 409, "ConditionalRequestConflict", "") }, 100, failed},
-		"no bucket":       {func(w http.ResponseWriter) { fail(w, 404, "NoSuchBucket", "") }, 100, failed},
-		"HTML":            {func(w http.ResponseWriter) { w.WriteHeader(404); fmt.Fprint(w, "<html>") }, 1, nil},
-		"expired":         {func(w http.ResponseWriter) { fail(w, 400, "ExpiredToken", "") }, 100, failed},
-		"a redirect":      {func(w http.ResponseWriter) { fail(w, 301, "PermanentRedirect", "") }, 100, failed},
+		"slow down":       {func(w http.ResponseWriter) { fail(w, 503, "SlowDown", "") }, 2, false},
+		"internal":        {func(w http.ResponseWriter) { fail(w, 500, "InternalError", "") }, 2, false},
+		"conflict":        {func(w http.ResponseWriter) { fail(w, 409, "ConditionalRequestConflict", "") }, 3, false},
+		"200 and failed":  {func(w http.ResponseWriter) { fail(w, 200, "InternalError", "") }, 1, false},
+		"conflict always": {func(w http.ResponseWriter) { fail(w, 409, "ConditionalRequestConflict", "") }, 100, true},
+		"no bucket":       {func(w http.ResponseWriter) { fail(w, 404, "NoSuchBucket", "") }, 100, true},
+		"HTML":            {func(w http.ResponseWriter) { w.WriteHeader(404); fmt.Fprint(w, "<html>") }, 1, false},
+		"expired":         {func(w http.ResponseWriter) { fail(w, 400, "ExpiredToken", "") }, 100, true},
+		"a redirect":      {func(w http.ResponseWriter) { fail(w, 301, "PermanentRedirect", "") }, 100, true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for what, call := range map[string]func(*s3mail.Bucket, mailstore.Version) error{
-				"read": func(b *s3mail.Bucket, v mailstore.Version) error {
-					_, err := b.Read(t.Context(), first, 0, 10, v)
-					return err
-				},
-				"refuse": func(b *s3mail.Bucket, v mailstore.Version) error {
-					_, err := b.Refuse(t.Context(), first, v, "malformed")
-					return err
-				},
-				"write": func(b *s3mail.Bucket, _ mailstore.Version) error {
-					return b.Write(t.Context(), agentkeys.Must(agentkeys.ParseMessageID("m2")), strings.NewReader("x"), 1)
-				},
-			} {
-				if name == "200 and failed" && what != "refuse" || name == "HTML" && what == "write" {
-					continue // that is an answer
-				}
-				t.Run(what, func(t *testing.T) {
-					t.Parallel() // the SDK waits between its attempts
-					s := newStandIn(t)
-					b := s.open(t)
-					s.put("inbound/m1", []byte("one"))
-					v := read(t, b, first).Version
-					var left atomic.Int32
-					left.Store(c.times)
-					s.before = func(w http.ResponseWriter, _ *http.Request) bool {
-						if left.Add(-1) < 0 {
-							return false
-						}
-						c.answer(w)
-						return true
-					}
-					switch err := call(b, v); {
-					case c.want == nil && err != nil:
-						t.Error(err)
-					case c.want != nil && (err == nil || errors.Is(err, mailstore.ErrGone) || errors.Is(err, mailstore.ErrChanged) || errors.Is(err, mailstore.ErrExists) || errors.Is(err, mailstore.ErrInvalid)):
-						t.Error(err)
-					}
-				})
+		for what, call := range calls {
+			if name == "200 and failed" && what != "refuse" || name == "HTML" && what == "write" {
+				continue // that is an answer
 			}
-		})
+			wg.Go(func() { // the SDK waits between its attempts
+				s := newStandIn(t)
+				b := s.open(t)
+				s.put("inbound/m1", []byte("one"))
+				p, err := b.Read(t.Context(), first, 0, 1, "")
+				if err != nil {
+					t.Error(err)
+				}
+				var left atomic.Int32
+				left.Store(c.times)
+				s.before = func(w http.ResponseWriter, _ *http.Request) bool {
+					if left.Add(-1) < 0 {
+						return false
+					}
+					c.answer(w)
+					return true
+				}
+				err = call(b, p.Version)
+				final := errors.Is(err, mailstore.ErrGone) || errors.Is(err, mailstore.ErrChanged) || errors.Is(err, mailstore.ErrExists) || errors.Is(err, mailstore.ErrInvalid)
+				if (err != nil) != c.fails || final {
+					t.Errorf("%s, %s: %v", name, what, err)
+				}
+			})
+		}
 	}
 }
 
@@ -421,6 +421,47 @@ func TestOddNames(t *testing.T) {
 			t.Errorf("by %d: %q", limit, got)
 		}
 	}
+}
+
+// TestRefused: what was refused can be listed and read, for whatever reason.
+func TestRefused(t *testing.T) {
+	s := newStandIn(t)
+	b := s.open(t)
+	want := []string{"a-b/m1", "a-b/m2", "a/m0", "a/m3", "z/m"}
+	for _, k := range append([]string{"", "A/m", "a", "a/.x", "a/b/c", "/m"}, want...) {
+		s.put("refused/"+k, []byte(k))
+	}
+	for limit := 1; limit < 12; limit++ {
+		var got []string
+		for after := (mailstore.Item{}); ; {
+			p, err := b.Refused(t.Context(), after, limit)
+			if err != nil || len(p.Items) > limit {
+				t.Fatal(p, err)
+			}
+			for _, i := range p.Items {
+				after = i
+				name := i.Reason + "/" + i.ID.String()
+				got = append(got, name)
+				if data, err := b.FetchRefused(t.Context(), i.Reason, i.ID, 100); err != nil || string(data) != name {
+					t.Errorf("%q, %v", data, err)
+				}
+			}
+			if !p.More {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("by %d: %q", limit, got)
+		}
+	}
+	_, err := b.Refused(t.Context(), mailstore.Item{Reason: "../"}, 1)
+	is(t, "after no reason", err, mailstore.ErrInvalid)
+	_, err = b.Refused(t.Context(), mailstore.Item{ID: first}, 1)
+	is(t, "after none", err, mailstore.ErrInvalid)
+	_, err = b.FetchRefused(t.Context(), "..", first, 1)
+	is(t, "fetch for no reason", err, mailstore.ErrInvalid)
+	_, err = b.FetchRefused(t.Context(), "a", first, 100)
+	is(t, "fetch what is not there", err, mailstore.ErrGone)
 }
 
 // TestContention: of many routers one places a message.
