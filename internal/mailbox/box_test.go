@@ -94,7 +94,7 @@ type box struct {
 	mail    map[agentkeys.MessageID]mail
 	lists   int
 	fetched map[agentkeys.MessageID]int
-	onList  func(n int) error // the nth page, from 1
+	onList  func(n int) error // the nth page, from 1, when it is made
 	onFetch func(id agentkeys.MessageID, n int) error
 }
 
@@ -118,26 +118,32 @@ func (b *box) put(name string, m mail) {
 }
 
 func (b *box) List(ctx context.Context, w agentkeys.Wallet, after agentkeys.MessageID, limit int) (mailstore.Page, error) {
+	page, n, err := b.page(ctx, w, after, limit)
+	if err == nil && b.onList != nil {
+		err = b.onList(n)
+	}
+	if err != nil {
+		return mailstore.Page{}, err
+	}
+	return page, nil
+}
+
+func (b *box) page(ctx context.Context, w agentkeys.Wallet, after agentkeys.MessageID, limit int) (mailstore.Page, int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lists++
 	if err := ctx.Err(); err != nil {
-		return mailstore.Page{}, err
+		return mailstore.Page{}, b.lists, err
 	}
 	if w != wallet || limit < 1 || limit > mailstore.MaxPage {
-		return mailstore.Page{}, mailstore.ErrInvalid
-	}
-	if b.onList != nil {
-		if err := b.onList(b.lists); err != nil {
-			return mailstore.Page{}, err
-		}
+		return mailstore.Page{}, b.lists, mailstore.ErrInvalid
 	}
 	i, found := slices.BinarySearchFunc(b.items, after.String(), func(a mailstore.Item, s string) int { return strings.Compare(a.ID.String(), s) })
 	if found {
 		i++
 	}
 	end := min(i+limit, len(b.items))
-	return mailstore.Page{Items: slices.Clone(b.items[i:end]), More: end < len(b.items)}, nil
+	return mailstore.Page{Items: slices.Clone(b.items[i:end]), More: end < len(b.items)}, b.lists, nil
 }
 
 func (b *box) Fetch(ctx context.Context, w agentkeys.Wallet, id agentkeys.MessageID, limit int64) ([]byte, error) {

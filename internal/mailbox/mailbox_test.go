@@ -531,3 +531,157 @@ func TestMemory(t *testing.T) {
 		runtime.KeepAlive(s)
 	}
 }
+
+// What comes while it looks is told, and found by the next look: the watch
+// begins before the look does.
+func TestWatchFirst(t *testing.T) {
+	within(t, time.Minute, func(t *testing.T, ctx context.Context) {
+		b := &watched{box: newBox()}
+		o := options(b)
+		o.First, o.Last = time.Hour, time.Hour
+		o.Progress = func(Seen) {
+			// The look is over, the wait has not begun.
+			if len(b.items) == 0 {
+				b.put("m1", mail{to: address(wallet, 1), token: "t"})
+				b.hint()
+			}
+		}
+		began := time.Now()
+		if f, err := Wait(ctx, o); err != nil || linked(t, f) != "t" || time.Since(began) > gap {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+	within(t, time.Minute, func(t *testing.T, ctx context.Context) {
+		b := &watched{box: newBox()}
+		o := options(b)
+		o.First, o.Last = time.Hour, time.Hour
+		b.onList = func(n int) error {
+			if n == 1 {
+				go func() { // once this listing is made
+					b.put("m1", mail{to: address(wallet, 1), token: "t"})
+					if b.watches() > 0 {
+						b.hint()
+					}
+				}()
+				synctest.Wait()
+			}
+			return nil
+		}
+		began := time.Now()
+		if f, err := Wait(ctx, o); err != nil || linked(t, f) != "t" || time.Since(began) > gap {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+	})
+}
+
+// A message that counts is given, whatever else there is that cannot be read.
+func TestFoundBesides(t *testing.T) {
+	for _, cause := range []error{errDown, errDenied} {
+		within(t, time.Minute, func(t *testing.T, ctx context.Context) {
+			b := newBox()
+			o := options(b)
+			b.put("m1", mail{to: address(wallet, 1), token: "t"})
+			b.put("m2", mail{to: address(wallet, 1), token: "t2"})
+			b.onFetch = func(got agentkeys.MessageID, _ int) error {
+				if got == id("m2") {
+					return cause
+				}
+				return nil
+			}
+			if f, err := Find(ctx, o); err != nil || linked(t, f) != "t" {
+				t.Error(err)
+			}
+			if f, err := Wait(ctx, o); err != nil || linked(t, f) != "t" {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// keeper keeps what it gave away.
+type keeper struct {
+	*box
+	given [][]byte
+}
+
+func (k *keeper) Fetch(ctx context.Context, w agentkeys.Wallet, id agentkeys.MessageID, limit int64) ([]byte, error) {
+	msg, err := k.box.Fetch(ctx, w, id, limit)
+	k.given = append(k.given, msg)
+	return msg, err
+}
+
+// Nothing that was read stays in memory, but what is given away.
+func TestCleared(t *testing.T) {
+	within(t, time.Minute, func(t *testing.T, ctx context.Context) {
+		k := &keeper{box: newBox()}
+		o := options(k)
+		for i, name := range []string{"a", "b", "c"} {
+			k.put(name, mail{to: address(wallet, 1), token: name, at: time.Now().Add(time.Duration(i) * time.Second)})
+		}
+		s, err := newSearch(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var passed []Found
+		for _, it := range k.items {
+			if err := s.judge(ctx, it); err != nil {
+				t.Fatal(err)
+			}
+			passed = append(passed, *s.best)
+		}
+		f, ok := s.take()
+		if !ok || linked(t, f) != "c" || s.tally.Superseded != 2 || s.tally.Came() != 2 {
+			t.Errorf("%+v", s.tally)
+		}
+		if !passed[0].Result.Link.IsZero() || !passed[1].Result.Link.IsZero() {
+			t.Error("a link that nobody got is still there")
+		}
+		f.Clear()
+		if !passed[2].Result.Link.IsZero() {
+			t.Error("cleared, it is still there")
+		}
+		for _, msg := range k.given {
+			if len(msg) == 0 || strings.Trim(string(msg), "\x00") != "" {
+				t.Error("a message is still there")
+			}
+		}
+	})
+}
+
+// More than can be remembered ends the wait, instead of reading all anew.
+func TestCrowded(t *testing.T) {
+	s, err := newSearch(options(newBox()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(maxJudged) {
+		s.judged[i] = struct{}{}
+	}
+	if err := s.remember(id("m1")); !errors.Is(err, ErrInbox) || !s.permanent(err) {
+		t.Error(err)
+	}
+}
+
+// At the deadline a look may be cut short: what it had counted so far is not
+// what is told.
+func TestCutShort(t *testing.T) {
+	within(t, 10*time.Second, func(t *testing.T, ctx context.Context) {
+		b := newBox()
+		o := options(b)
+		for i := range 5 {
+			b.put(fmt.Sprintf("m%d", i), mail{to: address(wallet, 1), token: "t", at: time.Now().Add(-time.Hour)})
+		}
+		b.onList = func(int) error {
+			if time.Since(o.Query.NotBefore) > 7*time.Second {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+		_, err := Wait(ctx, o)
+		to, ok := errors.AsType[*Timeout](err)
+		if !ok || to.Older != 5 || to.Last != nil {
+			t.Errorf("%+v", to)
+		}
+	})
+}
