@@ -10,11 +10,7 @@ import (
 
 func FuzzDecide(f *testing.F) {
 	for _, s := range samples() {
-		var msg strings.Builder
-		for _, p := range s.parts {
-			msg.WriteString(p.text)
-		}
-		f.Add([]byte(msg.String()))
+		f.Add([]byte(s.parts[len(s.parts)-1].text))
 	}
 	f.Add([]byte("From x\nTo: " + a1 + "\n\n"))
 	f.Add([]byte("To: \"" + a1 + "\r\n\r\n"))
@@ -24,8 +20,13 @@ func FuzzDecide(f *testing.F) {
 		if len(msg) > 3<<10 {
 			return
 		}
-		d := decide(t, r, string(msg))
+		d := r.Decide(msg, true, nil)
 		verdict(t, d)
+		for n := 0; n <= len(msg); n += 1 + len(msg)/100 {
+			if c := r.Decide(msg[:n:n], false, nil); c.Outcome != mailroute.More && c != d {
+				t.Errorf("%q: on %d bytes %+v, on all %+v", msg, n, c, d)
+			}
+		}
 		// Whoever it goes to is named in it, in full and in one piece, unless
 		// with backslashes.
 		if d.Outcome == mailroute.Route && !bytes.Contains(bytes.ToLower(msg), []byte(d.Address.Local())) && !bytes.Contains(msg, []byte(`\`)) {
