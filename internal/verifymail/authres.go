@@ -54,7 +54,7 @@ func parseAuth(v, server string) (authResults, bool) {
 		default:
 			continue
 		}
-		if r < rank || r != 2 && seen[method] {
+		if result == "" || r < rank || r != 2 && seen[method] {
 			return authResults{}, false
 		}
 		rank, seen[method] = r, true

@@ -3,6 +3,7 @@ package verifymail
 import (
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -21,7 +22,10 @@ func asciiHost(s string) (string, bool) {
 	// Lookup also checks names that are A-labels already, and maps letters that
 	// only look different to those that they stand for, as browsers do.
 	a, err := idna.Lookup.ToASCII(s)
-	if err != nil || !plainHost(a) {
+	if err != nil || !plainHost(a) || !utf8.ValidString(s) {
+		return "", false
+	}
+	if again, err := idna.Lookup.ToASCII(a); err != nil || again != a {
 		return "", false
 	}
 	if _, err := netip.ParseAddr(a); err == nil {
