@@ -209,10 +209,11 @@ type rule struct {
 // rules expire what nobody reads again: mail that was sorted, and what stands
 // behind a newer version or a deletion.
 func (c *Cloud) rules() []rule {
-	return []rule{
-		{ID: "agentkeys-mail", Prefix: "inbound/", ExpireDays: int32(c.MailDays)},
-		{ID: "agentkeys-versions", VersionDays: int32(c.VersionDays), AbortUploadDays: 1},
+	list := []rule{{ID: "agentkeys-mail", Prefix: "inbound/", ExpireDays: int32(c.MailDays)}}
+	if c.Mail != nil {
+		list = append(list, rule{ID: "agentkeys-refused", Prefix: "refused/", ExpireDays: int32(c.MailDays)})
 	}
+	return append(list, rule{ID: "agentkeys-versions", VersionDays: int32(c.VersionDays), AbortUploadDays: 1})
 }
 
 func (c *Cloud) lifecyclePart(name string) part {

@@ -1,7 +1,7 @@
 // Package cloud makes, proves and removes what AgentKeys needs of a cloud: the
-// bucket, the issuer's OIDC provider, and the roles with the policies of
-// package cloudpolicy. It speaks to S3, IAM and STS, of AWS or of a server that
-// a profile names.
+// bucket, the issuer's OIDC provider, the roles with the policies of package
+// cloudpolicy and, if it is to receive mail, what takes it in and sorts it. It
+// speaks to AWS, or to a server that a profile names.
 //
 // Laws:
 //   - Nothing is changed that a Plan did not show, and a change that somebody
@@ -18,14 +18,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ses"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 )
 
 // The tag that marks what is ours; its value is the bucket's name.
@@ -38,6 +45,11 @@ var (
 	ErrChanged = errors.New("it changed after the plan was made")
 	// ErrNotEmpty: the bucket has objects.
 	ErrNotEmpty = errors.New("the bucket is not empty")
+	// ErrNotifies: somebody else's notification of the bucket is about the same
+	// objects, and S3 takes one only.
+	ErrNotifies = errors.New("another notification is about objects in inbound/ already")
+	// ErrPackage: the function's zip cannot be read or is no function.
+	ErrPackage = errors.New("the function's package cannot be used")
 	// ErrAccount: the credentials are of another account than the configuration.
 	ErrAccount = errors.New("the credentials are of another account")
 )
@@ -46,10 +58,16 @@ var (
 // time.
 type Cloud struct {
 	Config
-	s3          *s3.Client
-	iam         *iam.Client
-	sts         *sts.Client
-	credentials aws.CredentialsProvider
+	base   aws.Config
+	s3     *s3.Client
+	iam    *iam.Client
+	sts    *sts.Client
+	ses    *ses.Client
+	sqs    *sqs.Client
+	lambda *lambda.Client
+	logs   *cloudwatchlogs.Client
+	watch  *cloudwatch.Client
+	code   *functionCode // read once
 
 	// Pause is how long to wait before trying again what a change elsewhere in
 	// the cloud has not reached yet; it doubles. Zero is half a second.
@@ -59,35 +77,53 @@ type Cloud struct {
 }
 
 // Open connects with credentials, or with those of the environment and of
-// profile if they are nil. Nothing is asked of the cloud yet.
+// profile if they are nil. Where the configuration names no endpoints, those of
+// AWS's own settings are heeded, such as AWS_ENDPOINT_URL. Nothing is asked of
+// the cloud yet.
 func Open(ctx context.Context, c Config, credentials aws.CredentialsProvider, profile string) (*Cloud, error) {
-	if credentials == nil {
-		ac, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(c.Names.Region), awsconfig.WithSharedConfigProfile(profile))
-		if err != nil {
-			return nil, fmt.Errorf("reading the AWS credentials: %w", err)
-		}
-		credentials = ac.Credentials
+	options := []func(*awsconfig.LoadOptions) error{awsconfig.WithRegion(c.Names.Region)}
+	if credentials != nil {
+		options = append(options, awsconfig.WithCredentialsProvider(credentials))
+	} else {
+		options = append(options, awsconfig.WithSharedConfigProfile(profile))
 	}
-	cl := &Cloud{Config: c, credentials: credentials}
-	cl.s3 = cl.s3As(credentials)
-	cl.iam = iam.New(iam.Options{Region: c.Names.Region, Credentials: credentials, BaseEndpoint: endpoint(c.Endpoints.IAM)})
-	cl.sts = cl.stsAs(credentials)
+	base, err := awsconfig.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the AWS credentials: %w", err)
+	}
+	base.Logger = logging.Nop{} // its notes are not for who reads our output
+	cl := &Cloud{Config: c, base: base}
+	cl.s3 = cl.s3As(base.Credentials)
+	cl.iam = iam.NewFromConfig(base, func(o *iam.Options) { at(&o.BaseEndpoint, c.Endpoints.IAM) })
+	cl.sts = cl.stsAs(base.Credentials)
+	cl.ses = ses.NewFromConfig(base, func(o *ses.Options) { o.Region = c.Names.SES.Region })
+	cl.sqs = sqs.NewFromConfig(base)
+	cl.lambda = lambda.NewFromConfig(base)
+	cl.logs = cloudwatchlogs.NewFromConfig(base)
+	cl.watch = cloudwatch.NewFromConfig(base)
 	return cl, nil
 }
 
-func endpoint(s string) *string {
-	if s == "" {
-		return nil
+// at overrides where a service is, if the configuration says so.
+func at(e **string, s string) {
+	if s != "" {
+		*e = &s
 	}
-	return &s
 }
 
 func (c *Cloud) s3As(p aws.CredentialsProvider) *s3.Client {
-	return s3.New(s3.Options{Region: c.Names.Region, Credentials: p, BaseEndpoint: endpoint(c.Endpoints.S3), UsePathStyle: c.Endpoints.S3 != ""})
+	return s3.NewFromConfig(c.base, func(o *s3.Options) {
+		o.Credentials = p
+		at(&o.BaseEndpoint, c.Endpoints.S3)
+		o.UsePathStyle = c.Endpoints.S3 != ""
+	})
 }
 
 func (c *Cloud) stsAs(p aws.CredentialsProvider) *sts.Client {
-	return sts.New(sts.Options{Region: c.Names.Region, Credentials: p, BaseEndpoint: endpoint(c.Endpoints.STS)})
+	return sts.NewFromConfig(c.base, func(o *sts.Options) {
+		o.Credentials = p
+		at(&o.BaseEndpoint, c.Endpoints.STS)
+	})
 }
 
 // CheckAccount asks whose credentials these are, so that nothing is made in the
@@ -116,7 +152,9 @@ func code(err error) string {
 func isMissing(err error) bool {
 	switch code(err) {
 	case "NoSuchEntity", "NoSuchBucket", "NoSuchBucketPolicy", "NoSuchLifecycleConfiguration", "NoSuchPublicAccessBlockConfiguration", "NoSuchTagSet",
-		"OwnershipControlsNotFoundError", "ServerSideEncryptionConfigurationNotFoundError", "NotFound", "NoSuchTagSetError", "NoSuchKey":
+		"OwnershipControlsNotFoundError", "ServerSideEncryptionConfigurationNotFoundError", "NotFound", "NoSuchTagSetError", "NoSuchKey",
+		"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "ResourceNotFoundException", "ResourceNotFound",
+		"RuleSetDoesNotExist", "RuleDoesNotExist":
 		return true
 	}
 	return false
@@ -127,8 +165,15 @@ func isMissing(err error) bool {
 func isEarly(err error) bool {
 	switch code(err) {
 	case "NoSuchEntity", "NoSuchBucket", "MalformedPolicy", "MalformedPolicyDocument", "OperationAborted", "ConcurrentModification",
+		"ResourceConflictException", "ResourceInUseException", "AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently", "TooManyRequestsException",
 		"EntityTemporarilyUnmodifiable", "BucketAlreadyOwnedByYou", "ServiceUnavailable", "SlowDown", "Throttling", "DeleteConflict":
 		return true
+	case "InvalidParameterValueException", "InvalidArgument", "InvalidS3Configuration":
+		// Lambda, S3 and SES look at once whether they may use a role, a queue or a
+		// bucket, and the policy that lets them may still be on its way.
+		text := strings.ToLower(err.Error())
+		return strings.Contains(text, "cannot be assumed") || strings.Contains(text, "execution role does not have permissions") ||
+			strings.Contains(text, "unable to validate the following destination") || strings.Contains(text, "could not write to bucket")
 	}
 	return false
 }

@@ -27,6 +27,8 @@ type Config struct {
 	// Thumbprint of the issuer's authority; AWS finds it out by itself.
 	Thumbprint string
 	Endpoints  Endpoints
+	// Mail is what receives and sorts mail; nil leaves that to somebody else.
+	Mail *Mail
 }
 
 // Endpoints are where the services are, for a server that is not AWS.
@@ -53,7 +55,31 @@ type file struct {
 		Identity string `yaml:"identity"`
 	} `yaml:"ses"`
 	MailPrefix string `yaml:"mail_prefix"`
-	Keep       struct {
+	Mail       struct {
+		Domains  []string `yaml:"domains"`
+		Tags     []string `yaml:"tags"`
+		Function struct {
+			Name         string `yaml:"name"`
+			Package      string `yaml:"package"`
+			Architecture string `yaml:"architecture"`
+			MemoryMB     int32  `yaml:"memory_mb"`
+			Seconds      int32  `yaml:"timeout_seconds"`
+			Reserved     int32  `yaml:"reserved_concurrency"`
+			LogDays      int32  `yaml:"log_days"`
+		} `yaml:"function"`
+		Queue struct {
+			Name        string `yaml:"name"`
+			DeadLetters string `yaml:"dead_letters"`
+			Batch       int32  `yaml:"batch_size"`
+			Concurrency int32  `yaml:"max_concurrency"`
+		} `yaml:"queue"`
+		RemoveSource bool   `yaml:"remove_source"`
+		PlainSMTP    bool   `yaml:"plain_smtp"`
+		AlarmTopic   string `yaml:"alarm_topic"`
+		MailFrom     string `yaml:"mail_from"`
+		DMARCReports string `yaml:"dmarc_reports"`
+	} `yaml:"mail"`
+	Keep struct {
 		MailDays    int `yaml:"mail_days"`
 		VersionDays int `yaml:"version_days"`
 	} `yaml:"keep"`
@@ -90,6 +116,8 @@ func Load(path string) (Config, error) {
 	in.Roles.Data, in.Roles.Broker, in.Roles.Router = "agentkeys-data", "agentkeys-broker", "agentkeys-router"
 	in.SES.RuleSet, in.SES.Rule = "agentkeys", "inbound"
 	in.MailPrefix, in.Keep.MailDays, in.Keep.VersionDays = "inbound/", 30, 30
+	in.Mail.Function.Architecture, in.Mail.Function.MemoryMB, in.Mail.Function.Seconds, in.Mail.Function.LogDays = "arm64", 128, 30, 30
+	in.Mail.Queue.Name, in.Mail.Queue.Batch, in.Mail.Queue.Concurrency = "agentkeys-mail", 10, 10
 	f, err := conf.Read(path, &in)
 	if err != nil {
 		return Config{}, err
@@ -101,6 +129,7 @@ func Load(path string) (Config, error) {
 		in.SES.Account = in.Account
 	}
 	in.check(f)
+	mail := in.mail(f)
 	c := Config{
 		Names: cloudpolicy.Names{
 			Partition: partition(in.Region), Account: in.Account, Region: in.Region, Bucket: in.Bucket, Issuer: in.Issuer,
@@ -109,6 +138,12 @@ func Load(path string) (Config, error) {
 			Plaintext: strings.HasPrefix(in.Endpoints.S3, "http://"),
 		},
 		MailDays: in.Keep.MailDays, VersionDays: in.Keep.VersionDays, Compatible: in.Compatible, Thumbprint: in.Thumbprint, Endpoints: Endpoints(in.Endpoints),
+	}
+	if mail != nil {
+		c.Mail = mail
+		c.Names.Mail = cloudpolicy.Mail{
+			Queue: in.Mail.Queue.Name, DeadLetters: in.Mail.Queue.DeadLetters, Function: in.Mail.Function.Name, RemoveSource: in.Mail.RemoveSource,
+		}
 	}
 	for _, s := range in.Wallets {
 		w, err := agentkeys.ParseWallet(s)

@@ -25,6 +25,7 @@ type Removal struct {
 	roles    []string
 	provider bool
 	user     string
+	mail     []piece
 }
 
 // Empty reports whether there is nothing to remove.
@@ -33,6 +34,9 @@ func (r Removal) Empty() bool { return len(r.Remove) == 0 }
 // PlanRemoval looks for what is ours.
 func (c *Cloud) PlanRemoval(ctx context.Context, tell func(string)) (r Removal, err error) {
 	tell("looking for what is ours")
+	if err := c.planMailRemoval(ctx, &r); err != nil {
+		return r, err
+	}
 	s, err := c.bucketState(ctx)
 	if err != nil {
 		return r, err
@@ -90,11 +94,17 @@ func (c *Cloud) PlanRemoval(ctx context.Context, tell func(string)) (r Removal, 
 
 // Destroy removes what r lists, and looks again before each whether it is ours.
 // Objects are removed only if deleteData; otherwise a bucket that holds any
-// stops it before anything is removed. The roles go first: nobody writes into
-// a bucket that is being emptied.
+// stops it before anything is removed. Mail is stopped first and the roles go
+// next: nobody writes into a bucket that is being emptied.
 func (c *Cloud) Destroy(ctx context.Context, r Removal, deleteData bool, tell func(string)) error {
 	if r.Objects && !deleteData {
 		return fmt.Errorf("bucket %s: %w", c.Names.Bucket, ErrNotEmpty)
+	}
+	for _, p := range r.mail {
+		tell("removing " + p.name)
+		if err := c.settle(ctx, func() error { return p.do(ctx) }); err != nil && !isMissing(err) {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
 	}
 	for _, name := range r.roles {
 		tell("removing role " + name)

@@ -26,12 +26,13 @@ const (
 	noSettings  = "VersityGW answers 501: the store encrypts and blocks by its own configuration"
 	noLifecycle = "VersityGW answers 501: nothing expires"
 	noRouter    = "VersityGW has no Lambda"
+	noMail      = "VersityGW has no SES, SQS and Lambda: 'agentkeys mail serve' receives and sorts mail there"
 	noBroker    = "VersityGW has no sts:AssumeRole: the broker is the user whom broker.principal names"
 )
 
 // parts are all there is to set, in the order in which they depend on each
-// other: a bucket's policy comes last, because until then the roles reach
-// nothing.
+// other: a bucket's policy comes after the roles, because until then they reach
+// nothing, and mail comes last, when all that sorts it is there.
 func (c *Cloud) parts() []part {
 	list := []part{c.providerPart()}
 	n := c.Names
@@ -49,7 +50,10 @@ func (c *Cloud) parts() []part {
 		list = append(list, c.roleParts(n.BrokerRole, cloudpolicy.BrokerTrust(n), cloudpolicy.BrokerPermissions(n))...)
 		list = append(list, c.roleParts(n.RouterRole, cloudpolicy.RouterTrust(n), cloudpolicy.RouterPermissions(n))...)
 	}
-	return append(list, c.bucketParts()...)
+	before, after := c.mailParts()
+	list = append(list, before...)
+	list = append(list, c.bucketParts()...)
+	return append(list, after...)
 }
 
 func (c *Cloud) providerPart() part {

@@ -35,6 +35,8 @@ type Plan struct {
 	Imported bool `json:"imported"`
 	// Findings are the mistakes in the policies as they are now.
 	Findings []cloudpolicy.Finding `json:"findings,omitempty"`
+	// Notes are what apply leaves to a person.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Empty reports whether there is nothing to do.
@@ -72,6 +74,9 @@ func (p part) satisfied(have string) bool {
 // Plan reads the cloud and compares.
 func (c *Cloud) Plan(ctx context.Context, tell func(string)) (Plan, error) {
 	var plan Plan
+	if err := c.loadPackage(); err != nil {
+		return plan, err
+	}
 	var docs []cloudpolicy.Named
 	for _, p := range c.parts() {
 		if p.left != "" {
@@ -107,6 +112,9 @@ func (c *Cloud) Plan(ctx context.Context, tell func(string)) (Plan, error) {
 	}
 	state, err := c.bucketState(ctx)
 	plan.Imported = state == foreign
+	if err == nil {
+		plan.Notes, err = c.mailNotes(ctx)
+	}
 	return plan, err
 }
 
@@ -127,6 +135,9 @@ func without(list []cloudpolicy.Finding, ids ...string) []cloudpolicy.Finding {
 // Apply makes the changes of a plan, in order. If it is interrupted, a new plan
 // holds what is left.
 func (c *Cloud) Apply(ctx context.Context, plan Plan, tell func(string)) error {
+	if err := c.loadPackage(); err != nil {
+		return err
+	}
 	planned := map[string]Change{}
 	for _, ch := range plan.Changes {
 		planned[ch.Part] = ch

@@ -81,18 +81,40 @@ func block(n *yaml.Node) {
 type Template struct {
 	AWSTemplateFormatVersion string
 	Description              string
+	Parameters               map[string]Parameter `json:",omitempty"`
 	Resources                Resources
 	Outputs                  map[string]Output
 }
 
-// Resources are those of the template, by logical id.
-type Resources struct {
-	IdentityProvider Resource
-	DataRole         Resource
-	BrokerRole       Resource
-	RouterRole       Resource
-	Bucket           Resource
-	BucketPolicy     Resource
+// Parameter is what is given when the template is used.
+type Parameter struct{ Type, Description string }
+
+// Resources are those of the template, in order.
+type Resources []NamedResource
+
+// NamedResource is a resource and its logical id.
+type NamedResource struct {
+	ID string
+	Resource
+}
+
+// MarshalJSON implements json.Marshaler: an object in the order of the list.
+func (list Resources) MarshalJSON() ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	for i, r := range list {
+		out.WriteByte("{,"[min(i, 1)])
+		if err := enc.Encode(r.ID); err != nil {
+			return nil, err
+		}
+		out.WriteByte(':')
+		if err := enc.Encode(r.Resource); err != nil {
+			return nil, err
+		}
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
 }
 
 // Resource is one of CloudFormation's.
@@ -152,7 +174,8 @@ type bucketProperties struct {
 	LifecycleConfiguration struct {
 		Rules []lifecycleRule
 	}
-	Tags []tag
+	NotificationConfiguration *notificationProperties `json:",omitempty"`
+	Tags                      []tag
 }
 
 type ownershipRule struct{ ObjectOwnership string }
@@ -210,17 +233,9 @@ func CloudFormation(c Config) Template {
 		}
 		bucket.LifecycleConfiguration.Rules = append(bucket.LifecycleConfiguration.Rules, l)
 	}
-	return Template{
+	t := Template{
 		AWSTemplateFormatVersion: "2010-09-09",
 		Description:              "AgentKeys: one bucket in which the cloud itself keeps wallets apart",
-		Resources: Resources{
-			IdentityProvider: Resource{Type: "AWS::IAM::OIDCProvider", Properties: provider},
-			DataRole:         role(n.DataRole, cloudpolicy.DataTrust(n, form), cloudpolicy.DataPermissions(n, form), "IdentityProvider"),
-			BrokerRole:       role(n.BrokerRole, cloudpolicy.BrokerTrust(n), cloudpolicy.BrokerPermissions(n)),
-			RouterRole:       role(n.RouterRole, cloudpolicy.RouterTrust(n), cloudpolicy.RouterPermissions(n)),
-			Bucket:           Resource{Type: "AWS::S3::Bucket", DeletionPolicy: "Retain", UpdateReplacePolicy: "Retain", Properties: bucket},
-			BucketPolicy:     Resource{Type: "AWS::S3::BucketPolicy", Properties: bucketPolicyProperties{ref{"Bucket"}, cloudpolicy.BucketPolicy(n, form)}},
-		},
 		Outputs: map[string]Output{
 			"BucketName":    {"Where credentials and mail are", ref{"Bucket"}},
 			"DataRoleArn":   {"What a wallet's session takes", attribute{[2]string{"DataRole", "Arn"}}},
@@ -228,6 +243,23 @@ func CloudFormation(c Config) Template {
 			"RouterRoleArn": {"What the mail router runs as", attribute{[2]string{"RouterRole", "Arn"}}},
 		},
 	}
+	var after []string
+	if c.Mail != nil {
+		bucket.NotificationConfiguration = &notificationProperties{[]queueNotification{{Event: arrivals, Queue: n.QueueARN(n.Mail.Queue), Filter: prefixFilter(inbound)}}}
+		after = []string{"QueuePolicy"} // S3 asks at once whether it may send
+	}
+	t.Resources = Resources{
+		{"IdentityProvider", Resource{Type: "AWS::IAM::OIDCProvider", Properties: provider}},
+		{"DataRole", role(n.DataRole, cloudpolicy.DataTrust(n, form), cloudpolicy.DataPermissions(n, form), "IdentityProvider")},
+		{"BrokerRole", role(n.BrokerRole, cloudpolicy.BrokerTrust(n), cloudpolicy.BrokerPermissions(n))},
+		{"RouterRole", role(n.RouterRole, cloudpolicy.RouterTrust(n), cloudpolicy.RouterPermissions(n))},
+		{"Bucket", Resource{Type: "AWS::S3::Bucket", DeletionPolicy: "Retain", UpdateReplacePolicy: "Retain", DependsOn: after, Properties: bucket}},
+		{"BucketPolicy", Resource{Type: "AWS::S3::BucketPolicy", Properties: bucketPolicyProperties{ref{"Bucket"}, cloudpolicy.BucketPolicy(n, form)}}},
+	}
+	if c.Mail != nil {
+		addMail(&t, c, tags)
+	}
+	return t
 }
 
 // pretty is a value as JSON, for comparing, showing and rendering.

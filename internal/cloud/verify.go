@@ -119,6 +119,9 @@ func (c *Cloud) Verify(ctx context.Context, p Probe, tell func(string)) (Report,
 	v.allowed(ctx, a, b, broker, why)
 	v.denied(ctx, a, b, broker, why)
 	v.untagged(ctx)
+	if err := v.mail(ctx); err != nil {
+		return v.report, err
+	}
 	if err := v.policies(ctx); err != nil {
 		return v.report, err
 	}
@@ -140,7 +143,7 @@ func (v *verifier) own(i int) string { return "bots/" + v.probe.Wallets[i].Strin
 // seed writes, as the operator, what the others are to try and read.
 func (v *verifier) seed(ctx context.Context) error {
 	v.tell("writing probe objects")
-	for _, dir := range []string{v.own(0) + "inbound/", v.own(1) + "inbound/", v.own(1) + "credentials/", "inbound/"} {
+	for _, dir := range []string{v.own(0) + "inbound/", v.own(1) + "inbound/", v.own(1) + "credentials/", "inbound/", "refused/agentkeys-verify/"} {
 		key := dir + v.run
 		v.written[key] = true
 		if err := v.put(ctx, v.s3, key, false); err != nil {
@@ -261,6 +264,8 @@ func (v *verifier) denied(ctx context.Context, a, b, broker *s3.Client, why stri
 		return err
 	})
 	try(wa, "get inbound/", func() error { return get(ctx, a, bucket, "inbound/"+v.run) })
+	try(wa, "get refused/", func() error { return get(ctx, a, bucket, "refused/agentkeys-verify/"+v.run) })
+	try(wa, "list refused/", func() error { return v.list(ctx, a, aws.String("refused/")) })
 	try(wa, "list inbound/", func() error { return v.list(ctx, a, aws.String("inbound/")) })
 	try(wa, "list without a prefix", func() error { return v.list(ctx, a, nil) })
 	try(wa, "list bots/", func() error { return v.list(ctx, a, aws.String("bots/")) })
@@ -281,6 +286,7 @@ func (v *verifier) denied(ctx context.Context, a, b, broker *s3.Client, why stri
 		const who = "broker"
 		try(who, "get bots/*/inbound/*", func() error { return get(ctx, broker, bucket, v.own(0)+"inbound/"+v.run) })
 		try(who, "get bots/*/credentials/*", func() error { return get(ctx, broker, bucket, other+"credentials/"+v.run) })
+		try(who, "get refused/", func() error { return get(ctx, broker, bucket, "refused/agentkeys-verify/"+v.run) })
 		try(who, "list bots/", func() error { return v.list(ctx, broker, aws.String("bots/")) })
 		try(who, "list without a prefix", func() error { return v.list(ctx, broker, nil) })
 		write(who, broker, "put bots/*/inbound/*", v.own(0)+"inbound/"+v.run+".b")
@@ -321,7 +327,9 @@ func (v *verifier) policies(ctx context.Context) error {
 		return err
 	}
 	v.report.Findings = plan.Findings
+	have := map[string]string{}
 	for _, ch := range plan.Changes {
+		have[ch.Part] = ch.Have
 		if ch.Action == Create || ch.Action == Update {
 			v.report.Rows = append(v.report.Rows, Row{"policy in force", ch.Part + " is as planned", Allowed, Failed, "it differs: see cloud plan"})
 		}
@@ -329,6 +337,7 @@ func (v *verifier) policies(ctx context.Context) error {
 			v.trust(ch.Have)
 		}
 	}
+	v.router(have)
 	return nil
 }
 
