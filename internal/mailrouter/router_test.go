@@ -461,7 +461,12 @@ func TestCancelled(t *testing.T) {
 		}
 		recorded := 0
 		r := newRouter(t, store, func(o *mailrouter.Options) {
-			o.Record = func(ctx context.Context, _ mailrouter.Entry) error { recorded++; return ctx.Err() }
+			o.Record = func(ctx context.Context, _ mailrouter.Entry) error {
+				if recorded++; ctx.Err() != nil {
+					t.Errorf("the time to record is over: %v", ctx.Err())
+				}
+				return nil
+			}
 		})
 		e, err := r.Handle(ctx, event("m"))
 		if !errors.Is(err, context.Canceled) || e.Outcome != mailrouter.Deferred || e.Reason != mailrouter.ReasonCancelled || recorded != 1 {
