@@ -31,9 +31,9 @@ func (f *cloudFlags) add(c *cobra.Command, connects bool) {
 
 // open reads the configuration and asks whose account this is.
 func (a *app) openCloud(ctx context.Context, f cloudFlags) (*cloud.Cloud, error) {
-	config, err := cloud.Load(f.config)
+	config, err := loadCloud(f.config)
 	if err != nil {
-		return nil, configError(err)
+		return nil, err
 	}
 	c, err := cloud.Open(ctx, config, nil, f.profile)
 	if err != nil {
@@ -49,14 +49,15 @@ func (a *app) cloudCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "cloud", Short: "Set up, prove and remove the bucket and roles in AWS", Args: cobra.NoArgs,
 		Long: `Set up the cloud so that it keeps wallets apart itself: a bucket, the broker as
-identity provider, and roles whose policies name the wallet's session tag.
-cloud.yaml says which; nothing is changed that was not shown first.`,
+identity provider, and roles whose policies name the wallet's session tag; and,
+if cloud.yaml has a part about mail, what receives mail and sorts it. Nothing is
+changed that was not shown first.`,
 		Example: `  agentkeys cloud plan --config cloud.yaml
   agentkeys cloud apply --config cloud.yaml
   agentkeys cloud verify --token-file a.jwt --token-file b.jwt`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.cloudPlanCmd(), a.cloudApplyCmd(), a.cloudVerifyCmd(), a.cloudDestroyCmd(), a.cloudTokenCmd(), a.cloudRenderCmd(), a.cloudLintCmd())
+	c.AddCommand(a.cloudPlanCmd(), a.cloudApplyCmd(), a.cloudVerifyCmd(), a.cloudDestroyCmd(), a.cloudTokenCmd(), a.cloudDNSCmd(), a.cloudRenderCmd(), a.cloudLintCmd())
 	return c
 }
 
@@ -102,6 +103,9 @@ func (a *app) showPlan(w io.Writer, p cloud.Plan) {
 	if len(p.Findings) > 0 {
 		fmt.Fprintln(w, "wrong with the policies as they are now:")
 		showFindings(w, p.Findings)
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(w, "note: %s\n", n)
 	}
 	if p.Empty() {
 		fmt.Fprintln(w, "nothing to change")
@@ -163,6 +167,10 @@ somebody else changes the cloud after the plan was shown, it stops.`,
 			if err := c.Apply(ctx, plan, tell); err != nil {
 				return explainCloud(err)
 			}
+			domains, err := c.DNS(ctx)
+			if err != nil {
+				return explainCloud(err)
+			}
 			done()
 			return a.print(map[string]int{"changed": plan.Pending()}, func() {
 				fmt.Fprintf(a.stdout, "%d changed; now prove it with 'agentkeys cloud verify'\n", plan.Pending())
@@ -171,6 +179,10 @@ somebody else changes the cloud after the plan was shown, it stops.`,
 					role += "-{wallet}"
 				}
 				fmt.Fprintf(a.stdout, "for broker.yaml: cloud.region %s, cloud.bucket %s, cloud.role_arn %s\n", c.Names.Region, c.Names.Bucket, role)
+				if len(domains) > 0 {
+					fmt.Fprintln(a.stdout, "for the mail domains' DNS:")
+					a.showDNS(domains)
+				}
 			})
 		},
 	}
@@ -185,8 +197,9 @@ func (a *app) cloudDestroyCmd() *cobra.Command {
 	var deleteData bool
 	c := &cobra.Command{
 		Use: "destroy", Short: "Remove what is marked as ours from the cloud", Args: cobra.NoArgs,
-		Long: `Remove the roles, the identity provider and the bucket, each only if it carries
-the mark that apply gave it. A bucket with objects is refused without
+		Long: `Remove the mail part, the roles, the identity provider and the bucket, each only
+if it carries the mark that apply gave it. What cloud.yaml no longer names is not
+looked for: remove a mail part before you take it out of the file. A bucket with objects is refused without
 --delete-data, which deletes every version of every credential and mail.`,
 		Example: "  agentkeys cloud destroy\n  agentkeys cloud destroy --confirm my-bucket --delete-data",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -253,9 +266,9 @@ other means; with NAME one of them alone. Nothing is asked of the cloud. With
 know session tags and substitute no variables.`,
 		Example: "  agentkeys cloud render --out policies\n  agentkeys cloud render cloudformation.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config, err := cloud.Load(f.config)
+			config, err := loadCloud(f.config)
 			if err != nil {
-				return configError(err)
+				return err
 			}
 			var unrolled []agentkeys.Wallet
 			for _, s := range wallets {
@@ -339,9 +352,9 @@ together. With --config it also looks for what a bucket's policy leaves out.`,
 			}
 			found := cloudpolicy.Lint(docs...)
 			if config != "" {
-				c, err := cloud.Load(config)
+				c, err := loadCloud(config)
 				if err != nil {
-					return configError(err)
+					return err
 				}
 				found = cloudpolicy.LintFor(c.Names, docs...)
 			}
@@ -405,6 +418,10 @@ func explainCloud(err error) error {
 		return failWith(exitConflict, "conflict", err, "look at 'agentkeys cloud plan' again")
 	case errors.Is(err, cloud.ErrNotEmpty):
 		return failWith(exitConflict, "conflict", err, "save what you need of it, then repeat with --delete-data")
+	case errors.Is(err, cloud.ErrNotifies):
+		return failWith(exitConflict, "conflict", err, "have it sent through EventBridge, which this leaves alone, or remove it; then repeat")
+	case errors.Is(err, cloud.ErrPackage):
+		return failWith(exitUsage, "config", err, "make it with 'make mailrouter', and name it in cloud.yaml under mail.function.package")
 	case errors.Is(err, cloud.ErrAccount):
 		return failWith(exitUsage, "config", err, "choose the credentials with --profile, or correct account in cloud.yaml")
 	case errors.Is(err, cloud.ErrToken):
