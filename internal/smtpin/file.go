@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-var errNoSpace = errors.New("no space")
+var errNoSpace = reply(452, "4.3.1", "there is no room for the message now")
 
 // file is a message that has come in whole, in a file without a name: it goes
 // with the process, however that ends.

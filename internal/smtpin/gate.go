@@ -59,7 +59,7 @@ func (g *gate) enter(p netip.Prefix, now time.Time) bool {
 	}
 	q := g.peers[p]
 	if q == nil {
-		g.sweep(now)
+		g.sweep()
 		every := time.Minute / time.Duration(g.l.MessagesPerMinute)
 		q = &peer{rate: rate.NewLimiter(rate.Every(every), g.l.MessagesPerMinute)}
 		g.peers[p] = q
@@ -90,26 +90,28 @@ func (g *gate) message(p netip.Prefix, now time.Time) bool {
 	return q != nil && q.rate.AllowN(now, 1)
 }
 
-// sweep makes room: peers whose allowance is whole again are like new ones; if
-// that does not do, the one that was away longest goes.
-func (g *gate) sweep(now time.Time) {
+// sweep makes room for one: of some peers that are not connected, the one that
+// was away longest goes. Looking at all of them would be work for strangers to
+// cause. Maps are walked in random order.
+func (g *gate) sweep() {
 	if len(g.peers) < maxPeers {
 		return
 	}
 	var oldest netip.Prefix
 	var at time.Time
+	n := 0
 	for p, q := range g.peers {
-		switch {
-		case q.open > 0:
-		case q.rate.TokensAt(now) >= float64(g.l.MessagesPerMinute):
-			delete(g.peers, p)
-		case at.IsZero() || q.seen.Before(at):
+		if q.open > 0 {
+			continue
+		}
+		if at.IsZero() || q.seen.Before(at) {
 			oldest, at = p, q.seen
 		}
+		if n++; n == 16 {
+			break
+		}
 	}
-	if len(g.peers) >= maxPeers && !at.IsZero() {
-		delete(g.peers, oldest)
-	}
+	delete(g.peers, oldest)
 }
 
 // class says of an address what may be logged.

@@ -26,8 +26,10 @@ func dial(t testing.TB, addr string) *raw {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
-	return &raw{t, c, bufio.NewReader(c)}
+	return dialled(t, c)
 }
+
+func dialled(t testing.TB, c net.Conn) *raw { return &raw{t, c, bufio.NewReader(c)} }
 
 func (r *raw) say(s string) {
 	r.t.Helper()

@@ -3,6 +3,7 @@ package smtpin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -45,7 +46,7 @@ func (s *Server) session(c *smtp.Conn) (smtp.Session, error) {
 }
 
 // reply is an answer; enhanced is as RFC 3463 writes it.
-func reply(code int, enhanced, text string) error {
+func reply(code int, enhanced, text string) *smtp.SMTPError {
 	e := smtp.EnhancedCode{}
 	for i, part := range strings.SplitN(enhanced, ".", 3) {
 		for _, c := range part {
@@ -151,19 +152,11 @@ func (x *session) Data(r io.Reader) error {
 	case errors.As(err, &said):
 	case errors.Is(err, smtp.ErrDataReset), errors.Is(err, io.ErrUnexpectedEOF):
 		return reply(451, "4.4.2", "the message was broken off")
-	case errors.Is(err, errLoneCRLF):
-		said = reply(550, "5.6.0", "lines end in CRLF; a lone CR or LF is not taken").(*smtp.SMTPError)
-	case errors.Is(err, errLongLine):
-		said = reply(550, "5.6.0", "a line is too long").(*smtp.SMTPError)
-	case errors.Is(err, errSlow):
-		said = reply(421, "4.4.2", "the message comes too slowly").(*smtp.SMTPError)
-	case errors.Is(err, errNoSpace):
-		said = reply(452, "4.3.1", "there is no room for the message now").(*smtp.SMTPError)
 	default:
-		said = reply(451, "4.3.0", "the message could not be kept, try again").(*smtp.SMTPError)
+		said = reply(451, "4.3.0", "the message could not be kept, try again")
 	}
 	e := said.EnhancedCode
-	x.s.c.Log.Warn("mail: not taken", "peer", class(x.w.ip), "tls", x.w.tls, "code", said.Code, "enhanced", e[0]*100+e[1]*10+e[2])
+	x.s.c.Log.Warn("mail: not taken", "peer", class(x.w.ip), "tls", x.w.tls, "code", fmt.Sprintf("%d %d.%d.%d", said.Code, e[0], e[1], e[2]))
 	return said
 }
 

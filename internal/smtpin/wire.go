@@ -19,11 +19,12 @@ import (
 // SIZE, BODY, SMTPUTF8 and long addresses add to it.
 const maxCommand = 2048
 
-// What a message can be broken off for.
+// What a message can be broken off for. They are replies, as with BDAT the
+// library makes one of them itself.
 var (
-	errLoneCRLF = errors.New("a line does not end in CRLF")
-	errLongLine = errors.New("a line is too long")
-	errSlow     = errors.New("the message comes too slowly")
+	errLoneCRLF = reply(550, "5.6.0", "lines end in CRLF; a lone CR or LF is not taken")
+	errLongLine = reply(550, "5.6.0", "a line is too long")
+	errSlow     = reply(421, "4.4.2", "the message comes too slowly")
 )
 
 // wire is what the SMTP library reads a connection from, and what sees to the
