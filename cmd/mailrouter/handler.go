@@ -18,7 +18,8 @@ const (
 	// nearly all the time.
 	together = 16
 	// leave is what is left of an invocation's time to say how it ended; of a
-	// short one a fifth.
+	// short one a fifth. Half of it is for items to end by themselves, which
+	// know better than anybody how far they came.
 	leave = 2 * time.Second
 )
 
@@ -59,13 +60,16 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		h.log.metrics(h.now(), tally{Failed: 1})
 		return nil, err
 	}
+	end := ctx
 	if deadline, ok := ctx.Deadline(); ok {
-		left := deadline.Sub(h.now())
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(leave, left/5)))
+		rest := min(leave, deadline.Sub(h.now())/5)
+		var cancel, cancelEnd context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-rest))
 		defer cancel()
+		end, cancelEnd = context.WithDeadline(end, deadline.Add(-rest/2))
+		defer cancelEnd()
 	}
-	errs, t := h.all(ctx, b.Items)
+	errs, t := h.all(ctx, end, b.Items)
 	h.log.metrics(h.now(), t)
 	if !b.Queued {
 		return h.whole(errs)
@@ -94,9 +98,9 @@ func (h *handler) whole(errs []error) ([]byte, error) {
 	return []byte("null"), nil
 }
 
-// all works on items, and waits for them until ctx ends, not until they heed
-// it. An error means that an item is to come again.
-func (h *handler) all(ctx context.Context, items []sesmail.Item) ([]error, tally) {
+// all works on items, which are to end with ctx, and waits for none beyond end.
+// An error means that an item is to come again.
+func (h *handler) all(ctx, end context.Context, items []sesmail.Item) ([]error, tally) {
 	errs := make([]error, len(items))
 	var t tally
 	results := make(chan result, len(items)) // nobody is held up when nobody listens any more
@@ -125,6 +129,7 @@ func (h *handler) all(ctx context.Context, items []sesmail.Item) ([]error, tally
 			select {
 			case places <- struct{}{}:
 			case <-ctx.Done():
+				results <- result{n: n, err: fmt.Errorf("not begun: %w", ctx.Err())}
 				return
 			}
 			e, err := h.one(ctx, mailrouter.Event{ID: i.ID, Recipients: i.Recipients})
@@ -142,7 +147,7 @@ func (h *handler) all(ctx context.Context, items []sesmail.Item) ([]error, tally
 		select {
 		case r := <-results:
 			settle(r)
-		case <-ctx.Done():
+		case <-end.Done():
 			for n := range pending {
 				settle(result{n: n, err: fmt.Errorf("no time left: %w", errAgain)})
 			}

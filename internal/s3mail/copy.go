@@ -151,7 +151,7 @@ func (b *Bucket) put(ctx context.Context, creds aws.CredentialsProvider, key str
 	if err != nil {
 		// A server that has it already may cut the connection in the middle of
 		// the body, so that its answer is lost.
-		if _, there := b.conn.SDK.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.c.Bucket, Key: &key}, b.as(creds)); there == nil {
+		if b.there(ctx, key, c) {
 			return &fault{status: http.StatusPreconditionFailed, condition: "If-None-Match"}
 		}
 		return err
@@ -170,4 +170,15 @@ func (b *Bucket) put(ctx context.Context, creds aws.CredentialsProvider, key str
 		return fmt.Errorf("%w: not found, to a write", ErrStore)
 	}
 	return f
+}
+
+// there reports whether there is an object for certain, to whoever may write it
+// and not read it: with a write that cannot be done, as no object has its ETag.
+func (b *Bucket) there(ctx context.Context, key string, c aws.Credentials) bool {
+	res, err := b.conn.Plain(ctx, http.MethodPut, key, http.Header{"If-Match": {`"none-has-this"`}}, c)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	return res.StatusCode == http.StatusPreconditionFailed
 }

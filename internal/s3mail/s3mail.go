@@ -64,8 +64,7 @@ type Config struct {
 	PathStyle bool
 	// StreamCopies is for servers that copy an object over what is there
 	// whatever the request's If-None-Match says, as VersityGW 1.8 does: then
-	// copies go through here, piece by piece, as one conditional PutObject, and
-	// the router may also want s3:GetObject on what it writes.
+	// copies go through here, piece by piece, as one conditional PutObject.
 	StreamCopies bool
 	// Client, if nil, is one that follows no redirects and knows no proxy.
 	Client aws.HTTPClient

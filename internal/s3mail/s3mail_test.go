@@ -242,6 +242,44 @@ func TestLostAnswers(t *testing.T) {
 	is(t, "write", b.Write(t.Context(), agentkeys.Must(agentkeys.ParseMessageID("m2")), strings.NewReader("two"), 3), mailstore.ErrExists)
 }
 
+// TestCutStreams: a server may hang up in the middle of a body that it has no
+// use for. What it has already is there, and what it has not is not made by
+// asking.
+func TestCutStreams(t *testing.T) {
+	s := newStandIn(t)
+	c := s.config()
+	c.StreamCopies = true
+	b, err := s3mail.Open(c, s3mail.Credentials{Router: static("router")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.put("inbound/m1", bytes.Repeat([]byte("x"), 8<<20))
+	v := read(t, b, first).Version
+	s.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || r.ContentLength == 0 {
+			return false
+		}
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			conn.Close()
+		}
+		return true
+	}
+	for range 2 {
+		created, err := b.Place(t.Context(), first, v, wallet)
+		if created || err == nil || errors.Is(err, mailstore.ErrGone) {
+			t.Errorf("cut: %t, %v", created, err)
+		}
+		if got := s.keys(); len(got) != 1 {
+			t.Fatalf("%q", got)
+		}
+	}
+	s.put("bots/"+wallet.String()+"/inbound/m1", []byte("x"))
+	if created, err := b.Place(t.Context(), first, v, wallet); created || err != nil {
+		t.Errorf("cut, and there: %t, %v", created, err)
+	}
+}
+
 // TestNonsense: answers that no S3 gives.
 func TestNonsense(t *testing.T) {
 	s := newStandIn(t)

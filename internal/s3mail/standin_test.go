@@ -181,6 +181,10 @@ func (s *standIn) serve(w http.ResponseWriter, r *http.Request, key string) {
 			missing()
 		case isCopy && r.Header.Get("X-Amz-Copy-Source-If-Match") != source.etag:
 			fail(w, http.StatusPreconditionFailed, "PreconditionFailed", condition("x-amz-copy-source-If-Match"))
+		case r.Header.Get("If-Match") != "" && !there:
+			fail(w, http.StatusNotFound, "NoSuchKey", "")
+		case r.Header.Get("If-Match") != "" && r.Header.Get("If-Match") != o.etag:
+			fail(w, http.StatusPreconditionFailed, "PreconditionFailed", condition("If-Match"))
 		case r.Header.Get("If-None-Match") == "*" && there:
 			fail(w, http.StatusPreconditionFailed, "PreconditionFailed", condition("If-None-Match"))
 		case isCopy:
