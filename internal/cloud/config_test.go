@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/litentry/agentkeys/internal/cloudpolicy"
 	"github.com/litentry/agentkeys/internal/conf"
 )
 
@@ -43,12 +44,38 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+func TestLoadMail(t *testing.T) {
+	if c, err := load(t, goodFile); err != nil || c.Mail != nil || c.Names.Mail != (cloudpolicy.Mail{}) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	c, err := load(t, goodFile+"mail:\n  domains: [mail.example.com]\n  function: {package: router.zip}\n  remove_source: true\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (cloudpolicy.Mail{Queue: "agentkeys-mail", DeadLetters: "agentkeys-mail-dead", Function: "agentkeys-router", RemoveSource: true}); c.Names.Mail != want {
+		t.Errorf("%+v", c.Names.Mail)
+	}
+	m := *c.Mail
+	if m.Architecture != "arm64" || m.MemoryMB != 128 || m.Seconds != 30 || m.Reserved != 0 || m.Batch != 10 || m.Concurrency != 10 || m.LogDays != 30 || m.PlainSMTP || m.Tags != nil || !filepath.IsAbs(m.Package) {
+		t.Errorf("%+v", m)
+	}
+	if files, err := Render(c); err != nil || len(files) != 12 {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+}
+
 func TestFaultsNameSettingValueAndCure(t *testing.T) {
 	change := func(old, new string) string {
 		if !strings.Contains(goodFile, old) {
 			t.Fatalf("%q is not there", old)
 		}
 		return strings.Replace(goodFile, old, new, 1)
+	}
+	mail := func(rest string) string {
+		return goodFile + "mail:\n  domains: [mail.example.com]\n  function: {package: router.zip}\n" + rest
+	}
+	function := func(rest string) string {
+		return goodFile + "mail:\n  domains: [mail.example.com]\n  function: {package: router.zip, " + rest + "}\n"
 	}
 	compatible := goodFile + "compatible: versitygw\n"
 	for name, c := range map[string]struct{ text, setting, cure string }{
@@ -81,6 +108,30 @@ func TestFaultsNameSettingValueAndCure(t *testing.T) {
 		"profile, a role":        {compatible, "broker.principal", "user's ARN"},
 		"wallet in upper case":   {compatible + "wallets: [\"0x" + strings.Repeat("A1", 20) + "\"]\n", "wallets", "lowercase"},
 		"unknown":                {goodFile + "bukket: x\n", "bukket", "reference"},
+		"no domains":             {goodFile + "mail: {function: {package: x}}\n", "mail.domains", "list the domains"},
+		"no package":             {goodFile + "mail: {domains: [mail.example.com]}\n", "mail.function.package", "make mailrouter"},
+		"domain in upper case":   {strings.Replace(mail(""), "mail.ex", "Mail.ex", 1), "mail.domains", "lowercase"},
+		"domain with a wildcard": {strings.Replace(mail(""), "[mail.example.com]", "['*.example.com']", 1), "mail.domains", "lowercase"},
+		"one label":              {strings.Replace(mail(""), "[mail.example.com]", "[localhost]", 1), "mail.domains", "mail.example.com"},
+		"domain twice":           {strings.Replace(mail(""), "[mail", "[mail.example.com, mail", 1), "mail.domains", "once"},
+		"a tag of five":          {mail("  tags: [abcde]\n"), "mail.tags", "lowercase letters"},
+		"a tag twice":            {mail("  tags: [or, or]\n"), "mail.tags", "once"},
+		"architecture":           {function("architecture: riscv64"), "mail.function.architecture", "arm64 or amd64"},
+		"little memory":          {function("memory_mb: 64"), "mail.function.memory_mb", "128"},
+		"no time":                {function("timeout_seconds: 1"), "mail.function.timeout_seconds", "30"},
+		"odd days":               {function("log_days: 31"), "mail.function.log_days", "one of 1, 3"},
+		"function's name":        {function("name: a.b"), "mail.function.name", "roles.router"},
+		"large batch":            {mail("  queue: {batch_size: 11}\n"), "mail.queue.batch_size", "10"},
+		"one at once":            {mail("  queue: {max_concurrency: 1}\n"), "mail.queue.max_concurrency", "10"},
+		"thrown back":            {function("reserved_concurrency: 5"), "mail.queue.max_concurrency", "no more than"},
+		"queue's name":           {mail("  queue: {name: a.fifo}\n"), "mail.queue.name", "75"},
+		"its own dead letters":   {mail("  queue: {name: x, dead_letters: x}\n"), "mail.queue.dead_letters", "its own name"},
+		"topic":                  {mail("  alarm_topic: alarms\n"), "mail.alarm_topic", "arn:aws:sns"},
+		"topic elsewhere":        {mail("  alarm_topic: arn:aws:sns:us-east-1:123456789012:x\n"), "mail.alarm_topic", "eu-central-1"},
+		"mail from":              {mail("  mail_from: bounce.mail.example.com\n"), "mail.mail_from", "one label"},
+		"reports to the router":  {mail("  dmarc_reports: x@mail.example.com\n"), "mail.dmarc_reports", "another domain"},
+		"reports":                {mail("  dmarc_reports: x\n"), "mail.dmarc_reports", "somebody reads"},
+		"SES of another account": {strings.Replace(mail(""), "ses:\n", "ses:\n  account: \"999999999999\"\n", 1), "ses.account", "leave mail out"},
 		"twice":                  {goodFile + "bucket: x\n", "", "keep one"},
 	} {
 		_, err := load(t, c.text)

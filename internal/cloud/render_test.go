@@ -29,12 +29,35 @@ func awsConfig() Config {
 var properties = map[string][]string{
 	"AWS::IAM::OIDCProvider": {"Url", "ClientIdList", "ThumbprintList", "Tags"},
 	"AWS::IAM::Role":         {"RoleName", "Description", "AssumeRolePolicyDocument", "MaxSessionDuration", "Policies", "ManagedPolicyArns", "Path", "PermissionsBoundary", "Tags"},
-	"AWS::S3::Bucket":        {"BucketName", "OwnershipControls", "PublicAccessBlockConfiguration", "VersioningConfiguration", "BucketEncryption", "LifecycleConfiguration", "Tags"},
+	"AWS::S3::Bucket":        {"BucketName", "OwnershipControls", "PublicAccessBlockConfiguration", "VersioningConfiguration", "BucketEncryption", "LifecycleConfiguration", "NotificationConfiguration", "Tags"},
 	"AWS::S3::BucketPolicy":  {"Bucket", "PolicyDocument"},
+	"AWS::SQS::Queue":        {"QueueName", "VisibilityTimeout", "MessageRetentionPeriod", "SqsManagedSseEnabled", "RedrivePolicy", "RedriveAllowPolicy", "Tags"},
+	"AWS::SQS::QueuePolicy":  {"Queues", "PolicyDocument"},
+	"AWS::Logs::LogGroup":    {"LogGroupName", "RetentionInDays", "Tags"},
+	"AWS::Lambda::Function": {"FunctionName", "Description", "Runtime", "Handler", "Architectures", "Role", "MemorySize", "Timeout", "Environment", "Code",
+		"ReservedConcurrentExecutions", "Tags"},
+	"AWS::Lambda::EventSourceMapping": {"FunctionName", "EventSourceArn", "Enabled", "BatchSize", "FunctionResponseTypes", "ScalingConfig", "Tags"},
+	"AWS::CloudWatch::Alarm": {"AlarmName", "AlarmDescription", "Namespace", "MetricName", "Dimensions", "Statistic", "Period", "EvaluationPeriods", "Threshold",
+		"ComparisonOperator", "TreatMissingData", "AlarmActions", "Tags"},
+	"AWS::SES::EmailIdentity":  {"EmailIdentity", "MailFromAttributes"},
+	"AWS::SES::ReceiptRuleSet": {"RuleSetName"},
+	"AWS::SES::ReceiptRule":    {"RuleSetName", "Rule"},
 }
 
 func TestCloudFormation(t *testing.T) {
-	files, err := Render(awsConfig())
+	without := awsConfig()
+	here := withMail(t, awsConfig())
+	here.Names.SES.Region = here.Names.Region
+	for name, c := range map[string]struct {
+		config                       Config
+		references, files, resources int
+	}{"without mail": {without, 5, 10, 6}, "with mail": {here, 13, 12, 22}, "with mail received elsewhere": {withMail(t, awsConfig()), 12, 12, 18}} {
+		t.Run(name, func(t *testing.T) { testCloudFormation(t, c.config, c.references, c.files, c.resources) })
+	}
+}
+
+func testCloudFormation(t *testing.T, config Config, references, fileCount, resourceCount int) {
+	files, err := Render(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +111,8 @@ func TestCloudFormation(t *testing.T) {
 			}
 		}
 	}
-	references := 0
+	parameters, _ := fromJSON["Parameters"].(map[string]any)
+	found := 0
 	var walk func(v any)
 	walk = func(v any) {
 		switch v := v.(type) {
@@ -103,8 +127,8 @@ func TestCloudFormation(t *testing.T) {
 				}
 			}
 			if target != "" {
-				references++
-				if resources[target] == nil {
+				found++
+				if resources[target] == nil && parameters[target] == nil {
 					t.Errorf("nothing is called %s", target)
 				}
 			}
@@ -118,8 +142,8 @@ func TestCloudFormation(t *testing.T) {
 		}
 	}
 	walk(fromJSON)
-	if references != 5 {
-		t.Errorf("%d references", references)
+	if found != references || len(resources) != resourceCount {
+		t.Errorf("%d references, %d resources", found, len(resources))
 	}
 	if b := resources["Bucket"].(map[string]any); b["DeletionPolicy"] != "Retain" || b["UpdateReplacePolicy"] != "Retain" {
 		t.Error("the bucket goes with its stack")
@@ -149,7 +173,11 @@ func TestCloudFormation(t *testing.T) {
 	}
 	equal("bucket.json", property("BucketPolicy", "PolicyDocument"))
 	equal("public-access-block.json", property("Bucket", "PublicAccessBlockConfiguration"))
-	if len(files) != 10 {
+	if config.Mail != nil {
+		equal("queue.json", property("QueuePolicy", "PolicyDocument"))
+		equal("dead-letters.json", property("DeadLettersPolicy", "PolicyDocument"))
+	}
+	if len(files) != fileCount {
 		t.Errorf("%d files", len(files))
 	}
 }
