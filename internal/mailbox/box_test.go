@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -180,6 +181,7 @@ type watched struct {
 	*box
 	mu      sync.Mutex
 	opened  int
+	live    atomic.Int32
 	fail    error
 	hints   chan struct{}
 	dropped chan struct{} // closed: the watch is lost
@@ -194,7 +196,9 @@ func (b *watched) Watch(ctx context.Context, _ agentkeys.Wallet) (<-chan struct{
 	}
 	b.hints, b.dropped = make(chan struct{}, 1), make(chan struct{})
 	out := make(chan struct{})
+	b.live.Add(1)
 	go func(in, dropped <-chan struct{}) {
+		defer b.live.Add(-1)
 		defer close(out)
 		for {
 			select {

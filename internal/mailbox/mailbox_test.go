@@ -291,6 +291,7 @@ func TestPermanent(t *testing.T) {
 				b := newBox()
 				o := options(b)
 				b.put("m1", mail{to: address(wallet, 1), token: "t"})
+				b.put("m2", mail{to: address(wallet, 2), token: "t"})
 				if reading {
 					b.onFetch = func(agentkeys.MessageID, int) error { return cause }
 				} else {
@@ -299,6 +300,9 @@ func TestPermanent(t *testing.T) {
 				began := time.Now()
 				if _, err := Wait(ctx, o); !errors.Is(err, ErrInbox) || !errors.Is(err, cause) || time.Since(began) != 0 {
 					t.Errorf("after %v: %v", time.Since(began), err)
+				}
+				if b.fetched[id("m2")] > 0 {
+					t.Error("it went on")
 				}
 				if _, err := Find(ctx, o); !errors.Is(err, ErrInbox) || !errors.Is(err, cause) {
 					t.Error(err)
@@ -582,8 +586,12 @@ func TestFoundBesides(t *testing.T) {
 			o := options(b)
 			b.put("m1", mail{to: address(wallet, 1), token: "t"})
 			b.put("m2", mail{to: address(wallet, 1), token: "t2"})
+			b.put("m0", mail{to: address(wallet, 1), token: "t0"})
 			b.onFetch = func(got agentkeys.MessageID, _ int) error {
-				if got == id("m2") {
+				switch got {
+				case id("m0"):
+					return errDown
+				case id("m2"):
 					return cause
 				}
 				return nil
@@ -682,6 +690,77 @@ func TestCutShort(t *testing.T) {
 		to, ok := errors.AsType[*Timeout](err)
 		if !ok || to.Older != 5 || to.Last != nil {
 			t.Errorf("%+v", to)
+		}
+	})
+}
+
+// Received within one second, the one that came to the inbox later counts.
+func TestSameSecond(t *testing.T) {
+	for _, names := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		b := newBox()
+		o := options(b)
+		at := time.Now()
+		b.put(names[0], mail{to: address(wallet, 1), token: "first", at: at})
+		b.put(names[1], mail{to: address(wallet, 1), token: "second", at: at, late: time.Minute})
+		if f, err := Find(t.Context(), o); err != nil || linked(t, f) != "second" {
+			t.Error(names, err)
+		}
+	}
+}
+
+// Who gives up while a message that counts waits for a newer one gets none, and
+// its link is forgotten.
+func TestCancelledLate(t *testing.T) {
+	within(t, time.Minute, func(t *testing.T, parent context.Context) {
+		b := newBox()
+		o := options(b)
+		b.put("m1", mail{to: address(wallet, 1), token: "t"})
+		b.put("m2", mail{to: address(wallet, 1), token: "t2"})
+		b.onFetch = func(got agentkeys.MessageID, _ int) error {
+			if got == id("m2") {
+				return errDown
+			}
+			return nil
+		}
+		ctx, cancel := context.WithCancel(parent)
+		time.AfterFunc(100*time.Millisecond, cancel)
+		if f, err := Wait(ctx, o); !errors.Is(err, context.Canceled) || !f.Result.Link.IsZero() {
+			t.Error(err)
+		}
+	})
+}
+
+// The watch ends with the wait, not with the context of who waited.
+func TestWatchEnds(t *testing.T) {
+	within(t, time.Minute, func(t *testing.T, ctx context.Context) {
+		b := &watched{box: newBox()}
+		o := options(b)
+		b.put("m1", mail{to: address(wallet, 1), token: "t"})
+		if _, err := Wait(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := b.live.Load(); n != 0 || b.watches() != 1 {
+			t.Errorf("%d of %d watches are left", n, b.watches())
+		}
+	})
+}
+
+// Once told of something, it looks again as often as in the beginning: where
+// one message came, another may.
+func TestAfterHint(t *testing.T) {
+	within(t, time.Minute, func(t *testing.T, ctx context.Context) {
+		b := &watched{box: newBox()}
+		o := options(b)
+		time.AfterFunc(33*time.Second, func() {
+			b.put("m1", mail{to: address(wallet, 2), token: "another run's"})
+			b.hint()
+		})
+		came := 33*time.Second + 200*time.Millisecond
+		time.AfterFunc(came, func() { b.put("m2", mail{to: address(wallet, 1), token: "t"}) })
+		began := time.Now()
+		if _, err := Wait(ctx, o); err != nil || time.Since(began) > came+FirstPoll {
+			t.Errorf("after %v: %v", time.Since(began), err)
 		}
 	})
 }
