@@ -48,6 +48,7 @@ func TestParse(t *testing.T) {
 		{"a fold of nothing", " x: y\n z\nA: b\n\n", false, `:" x: y\n z"[0,9) A:" b"[9,14) true 15`},
 		{"two odd lines are a body", "A: b\nodd\nC: d\nthis is text\nTo: e\n\n", false, `A:" b"[0,5) :"odd"[5,9) C:" d"[9,14) true 14`},
 		{"an odd line that may be a field yet", "A: b\nodd\nC", false, `A:" b"[0,5) :"odd"[5,9) false 9`},
+		{"a fold of nothing, and a colon", " \t: y\nodd\nA: b\n\n", false, `:" \t: y"[0,6) true 6`},
 		{"no name", ": b\nA: b\n\n", false, `:": b"[0,4) A:" b"[4,9) true 10`},
 		{"a name beyond ASCII", "\u00e4: b\nA: b\n\n", false, `:"ä: b"[0,6) A:" b"[6,11) true 12`},
 		{"NUL", "A\x00: b\nA: b\x00\n\n", false, `:"A\x00: b"[0,6) A:" b\x00"[6,12) true 13`},

@@ -49,12 +49,9 @@ func parseReceived(s string) (received, bool) {
 		if n <= clause || n != 4 && strings.Contains(val, `"`) {
 			return received{}, false
 		}
-		if clause == 0 && n != 1 {
-			return received{}, false
-		}
 		clause = n
 	}
-	if clause == 0 || !t.semicolon || !t.date() {
+	if r.by == "" || !t.date() {
 		return received{}, false
 	}
 	if n := len(r.rcpt); n >= 2 && r.rcpt[0] == '<' && r.rcpt[n-1] == '>' {
@@ -68,9 +65,8 @@ func parseReceived(s string) (received, bool) {
 // words splits at spaces, outside comments and quoted strings, up to the
 // semicolon.
 type words struct {
-	s         string
-	bad       bool
-	semicolon bool
+	s   string
+	bad bool
 }
 
 // next returns the next word; false at the semicolon, at the end, and from
@@ -83,7 +79,7 @@ func (t *words) next() (string, bool) {
 		case '(':
 			t.comment()
 		case ';':
-			t.s, t.semicolon = t.s[1:], true
+			t.s = t.s[1:]
 			return "", false
 		default:
 			return t.word()
