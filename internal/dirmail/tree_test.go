@@ -1,11 +1,13 @@
 package dirmail
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -225,8 +227,81 @@ func TestInPlace(t *testing.T) {
 	if _, err := d.Read(t.Context(), id, 0, 10, v); !errors.Is(err, mailstore.ErrChanged) {
 		t.Errorf("read: %v", err)
 	}
-	if _, err := d.Place(t.Context(), id, v, mailstoretest.Wallet(2)); !errors.Is(err, mailstore.ErrChanged) {
-		t.Errorf("place: %v", err)
+	for _, w := range []byte{2, 1} { // where there is no copy yet, and where there is
+		if created, err := d.Place(t.Context(), id, v, mailstoretest.Wallet(w)); !errors.Is(err, mailstore.ErrChanged) || created {
+			t.Errorf("place: %v, %v", created, err)
+		}
+	}
+}
+
+// meddling is a context that does something each time that it is looked at.
+type meddling struct {
+	context.Context
+	do func(look int)
+	n  *int
+}
+
+func (m meddling) Err() error {
+	*m.n++
+	m.do(*m.n)
+	return m.Context.Err()
+}
+
+// TestMeddling: a source that is changed, or becomes shorter, in the middle of
+// a copy is found out, and a copy that is called off leaves nothing.
+func TestMeddling(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(path string, cancel func()) error
+		want error
+	}{
+		"changed": {func(path string, _ func()) error {
+			time.Sleep(20 * time.Millisecond)
+			f, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte("changed"), 1000)
+			return errors.Join(err, f.Close())
+		}, mailstore.ErrChanged},
+		"shorter":    {func(path string, _ func()) error { return os.Truncate(path, step+1) }, mailstore.ErrChanged},
+		"called off": {func(_ string, cancel func()) error { cancel(); return nil }, context.Canceled},
+	} {
+		for look := 2; look <= 4; look++ {
+			d := open(t)
+			v := write(t, d, id, strings.Repeat("x", 2*step+100))
+			ctx, cancel := context.WithCancel(t.Context())
+			created, err := d.Place(meddling{ctx, func(n int) {
+				if n == look {
+					if err := c.do(filepath.Join(d.root, "inbound/m"), cancel); err != nil {
+						t.Error(err)
+					}
+				}
+			}, new(int)}, id, v, wallet)
+			cancel()
+			if !errors.Is(err, c.want) || created {
+				t.Errorf("%s at look %d: %v, %v", name, look, created, err)
+			}
+			if all := objects(t, d.root); len(all) != 1 {
+				t.Errorf("%s at look %d: %d files", name, look, len(all))
+			}
+		}
+	}
+}
+
+// TestMemory: the kernel copies.
+func TestMemory(t *testing.T) {
+	per := map[int]uint64{}
+	for _, size := range []int{1 << 10, mailstore.MaxMessage} {
+		d := open(t)
+		v := write(t, d, id, strings.Repeat("x", size))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		place(t, d, id, v, wallet)
+		runtime.ReadMemStats(&after)
+		per[size] = after.TotalAlloc - before.TotalAlloc
+	}
+	if t.Log(per); per[mailstore.MaxMessage] > per[1<<10]+1<<20 {
+		t.Errorf("bytes allocated by size of message: %v", per)
 	}
 }
 

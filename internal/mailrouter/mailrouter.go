@@ -5,7 +5,8 @@
 //
 // Laws:
 //   - A message is copied to one place at most, once, as the bytes that were
-//     decided on: every call names the version that was read.
+//     decided on: every call names the version that was read. (Under the same
+//     rules, that is, and if events that name recipients name the same.)
 //   - Anything may be repeated: an event twice, late, or after a crash between
 //     any two steps; it ends in the same one copy.
 //   - Nothing is removed that is not durably copied and recorded.
