@@ -124,7 +124,7 @@ func (b Block) Top(r Receiver) (Top, bool) {
 		for n < len(order) && !f.Is(order[n]) {
 			n++
 		}
-		if n == len(order) || n > 1 && t.Received == "" {
+		if n == len(order) {
 			break
 		}
 		v := Unfold(f.Value)

@@ -104,6 +104,9 @@ func TestTopOfHost(t *testing.T) {
 			t.Errorf("%q: %v %+v", receipt, ok, got)
 		}
 	}
+	if got, ok := top(strings.Replace(head, " id 01abc", "", 1)+"X-AgentKeys-Receipt:\r\n\r\n", host); !ok || got.Whole {
+		t.Errorf("neither has an id: %v %+v", ok, got)
+	}
 	if _, ok := top(head, mailhead.SES()); ok {
 		t.Error("SES wrote what our own host did")
 	}
@@ -189,6 +192,33 @@ func TestReceived(t *testing.T) {
 		}
 		if w := mailhead.SES().WroteReceived(c.in); w != ok {
 			t.Errorf("%s\nWroteReceived: %v", c.in, w)
+		}
+		fold := []byte(strings.ReplaceAll(c.in, " for ", "\r\n\tfor "))
+		if rcpt, ok2 := mailhead.SES().Recipient(fold); ok2 != ok || ok && rcpt != c.rcpt {
+			t.Errorf("%s\nRecipient: %q %v", c.in, rcpt, ok2)
+		}
+		if rcpt, ok := mailhead.Host("mx.example").Recipient(fold); ok || rcpt != "" {
+			t.Errorf("%s\nis of another receiver, for %q", c.in, rcpt)
+		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	for _, c := range []struct {
+		value     string
+		ses, host bool
+	}{
+		{"from ( by inbound-smtp.us-east-1.amazonaws.com", true, false},
+		{"from ( by INBOUND-SMTP.us-east-1.AmazonAWS.com", true, false},
+		{"from ( by\r\n inbound-smtp.us-east-1.amazonaws.com", true, false},
+		{"from inbound-smtp.example", false, false},
+		{"from x.amazonaws.com", false, false},
+		{"from ( by MX.example", false, true},
+		{"", false, false},
+	} {
+		v := []byte(c.value)
+		if mailhead.SES().Named(v) != c.ses || mailhead.Host("mx.Example").Named(v) != c.host || (mailhead.Receiver{}).Named(v) {
+			t.Errorf("%q", c.value)
 		}
 	}
 }

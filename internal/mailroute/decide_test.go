@@ -25,7 +25,7 @@ const (
 func router(t testing.TB) *mailroute.Router {
 	t.Helper()
 	r, err := mailroute.New(mailroute.Rules{
-		Domains:   []string{dom, "Bücher.example"},
+		Domains:   []string{dom, "Bücher.example", "kiosk.example"},
 		Tags:      []string{"or", "br", "abcd"},
 		Receivers: []mailhead.Receiver{mailhead.SES(), mailhead.Host("mx.bots.example")},
 	})
@@ -268,7 +268,8 @@ func TestTo(t *testing.T) {
 		{l1 + "@bücher.example.evil", foreign},
 		{l1 + "@bu\u0308cher.example", foreign}, // not composed
 		{l1 + "@xn--bcher-kvb.example", foreign},
-		{l1 + "@boo\u212as.example", foreign},
+		{l1 + "@kiosK.example", "1"},
+		{l1 + "@\u212aiosk.example", foreign},
 
 		// Text is not an address.
 		{`"` + a1 + `" <x@y.example>`, foreign},

@@ -225,7 +225,7 @@ func TestNew(t *testing.T) {
 		}
 	}
 	r := router(t)
-	if got := strings.Join(r.Domains(), " "); got != "bots.example xn--bcher-kva.example" {
+	if got := strings.Join(r.Domains(), " "); got != "bots.example xn--bcher-kva.example kiosk.example" {
 		t.Errorf("domains %s", got)
 	}
 }
