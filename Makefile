@@ -10,13 +10,16 @@ LDFLAGS = -s -w -X main.version=$(VERSION)
 GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 RACE ?= -race
 
-.PHONY: help build demo test race unit vet lint setup bench fuzz crash chaos test-ceph terminal clean
+.PHONY: help build mailrouter demo test race unit vet lint setup bench fuzz crash chaos test-ceph terminal clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## bin/agentkeys, one static binary
 	$(GOBUILD) -o bin/agentkeys ./cmd/agentkeys
+
+mailrouter: ## dist/mailrouter-{arm64,amd64}.zip for AWS Lambda, the same bytes from anywhere
+	go run ./internal/lambdazip/pack dist
 
 demo: build ## build and watch the whole story on local servers
 	./bin/agentkeys demo --fast
