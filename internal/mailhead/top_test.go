@@ -193,7 +193,7 @@ func TestReceived(t *testing.T) {
 		if w := mailhead.SES().WroteReceived(c.in); w != ok {
 			t.Errorf("%s\nWroteReceived: %v", c.in, w)
 		}
-		fold := []byte(strings.ReplaceAll(c.in, " for ", "\r\n\tfor "))
+		fold := []byte(strings.ReplaceAll(c.in, " by ", "\r\n\tby "))
 		if rcpt, ok2 := mailhead.SES().Recipient(fold); ok2 != ok || ok && rcpt != c.rcpt {
 			t.Errorf("%s\nRecipient: %q %v", c.in, rcpt, ok2)
 		}
