@@ -513,3 +513,55 @@ func TestMailSettings(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestOrder asks the stand-in for each thing before what it needs: it refuses,
+// so that an apply that gets through has the order right.
+func TestOrder(t *testing.T) {
+	f, c := startAWS(t, true)
+	c.Tries = 1
+	write := func(name string) error {
+		t.Helper()
+		for _, p := range c.parts() {
+			if p.name == name {
+				return p.write(t.Context())
+			}
+		}
+		t.Fatalf("there is no part %s", name)
+		return nil
+	}
+	if err := c.loadPackage(); err != nil {
+		t.Fatal(err)
+	}
+	const bucket, queue, function = "bucket agentkeys-example", "queue agentkeys-mail", "function agentkeys-router"
+	for _, step := range []struct{ first, needs, says string }{
+		{"", queue, "Dead letter target"},
+		{queue + "-dead", queue, ""},
+		{"", function, "cannot be assumed"},
+		{"role agentkeys-router", function, ""},
+		{"", function + ": source", "does not have permissions"},
+		{"role agentkeys-router: policy", function + ": source", ""},
+		{bucket, bucket + ": notification", "destination"},
+		{queue + ": policy", bucket + ": notification", ""},
+		{"receipt rule set agentkeys", "receipt rule inbound", "Could not write"},
+		{bucket + ": policy", "receipt rule inbound", ""},
+		{"", "receipt rule set agentkeys: active", ""},
+	} {
+		if step.first != "" {
+			if err := write(step.first); err != nil {
+				t.Fatalf("%s: %v", step.first, err)
+			}
+		}
+		if err := write(step.needs); (err == nil) != (step.says == "") || err != nil && !strings.Contains(err.Error(), step.says) {
+			t.Errorf("%s after %s: %v", step.needs, step.first, err)
+		}
+	}
+	if f.Active == "" {
+		t.Error("nothing is active")
+	}
+	// SES for another rule is not let in.
+	conf := c.Config
+	conf.Names.SES.Rule = "other"
+	if err := reopen(t, conf).rulePart().write(t.Context()); err == nil {
+		t.Error("another rule may write too")
+	}
+}
