@@ -12,6 +12,7 @@ import (
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/mailbox"
 	"github.com/litentry/agentkeys/internal/mailhead"
@@ -178,24 +179,11 @@ func (a *app) extractRules(svc agentkeys.Service, f extractFlags) (verifymail.Ru
 	if err != nil {
 		return verifymail.Rules{}, classifyService(err)
 	}
-	// What is not known is empty, and refuses.
-	known, _ := e.MailRules()
-	rules := verifyRules(known)
-	if f.senders != nil {
-		rules.Senders = f.senders
+	rules, err := local.MailRules(e, mailhead.Receiver{}, local.MailHints{Senders: f.senders, LinkHosts: f.linkHosts})
+	if errors.Is(err, local.ErrMailFacts) {
+		return rules, failWith(exitNotFound, control.CodeUnknown, err, "name the sender's domain with --sender and the link's host with --link-host, or both in the mail part of a service file: docs/reference/catalogue.md")
 	}
-	if f.linkHosts != nil {
-		// What is known of other hosts' paths says nothing of these.
-		rules.LinkHosts, rules.LinkPaths = f.linkHosts, nil
-	}
-	const file = ", or in the mail part of a service file: docs/reference/catalogue.md"
-	switch {
-	case len(rules.Senders) == 0:
-		return rules, failWith(exitUsage, "mail-unknown", fmt.Errorf("it is not known from where %s sends mail", svc), "name the domain with --sender, and the host of the link with --link-host"+file)
-	case len(rules.LinkHosts) == 0 && rules.Code == nil:
-		return rules, failWith(exitUsage, "mail-unknown", fmt.Errorf("it is not known where a link of %s leads, nor how a code looks", svc), "name the host of the link with --link-host"+file)
-	}
-	return rules, nil
+	return rules, err
 }
 
 // serviceEntry is what the catalogue or a service file of the user's says.

@@ -100,10 +100,10 @@ func route(ctx context.Context, rules *mailroute.Router, store oneMessage, ev ma
 	if err != nil {
 		return routed{}, err
 	}
-	r := routed{Wallet: e.Wallet, Tag: e.Tag, By: e.By, Reason: e.Reason}
+	r := routed{By: e.By, Reason: e.Reason}
 	switch e.Outcome {
 	case mailrouter.Placed:
-		r.Decision = mailroute.Route
+		r.Decision, r.Wallet, r.Tag = mailroute.Route, e.Wallet, e.Tag
 		r.Reason = map[string]string{
 			mailroute.ByNotification: "recipient", mailroute.ByReceived: "received-for", mailroute.ByTo: "to-header",
 		}[e.By]
