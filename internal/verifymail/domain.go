@@ -3,7 +3,6 @@ package verifymail
 import (
 	"net/netip"
 	"strings"
-	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -13,7 +12,7 @@ import (
 // single labels, final full stops and what no registrar would take are no hosts
 // here.
 func asciiHost(s string) (string, bool) {
-	if s == "" || len(s) > 253 || strings.HasSuffix(s, ".") || !strings.Contains(s, ".") {
+	if s == "" || len(s) > 253 || !strings.Contains(s, ".") {
 		return "", false
 	}
 	if plainHost(s) {
@@ -22,9 +21,10 @@ func asciiHost(s string) (string, bool) {
 	// Lookup also checks names that are A-labels already, and maps letters that
 	// only look different to those that they stand for, as browsers do.
 	a, err := idna.Lookup.ToASCII(s)
-	if err != nil || !plainHost(a) || !utf8.ValidString(s) {
+	if err != nil || !plainHost(a) {
 		return "", false
 	}
+	// Bytes that are no letters come out as a name that cannot go in.
 	if again, err := idna.Lookup.ToASCII(a); err != nil || again != a {
 		return "", false
 	}

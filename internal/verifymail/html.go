@@ -102,20 +102,15 @@ func (p *page) start(selfClosing bool) {
 	name := string(raw)
 	l := p.look()
 	var href string
-	seen := map[string]bool{}
 	for more {
 		var key, val []byte
-		key, val, more = p.z.TagAttr()
+		key, val, more = p.z.TagAttr() // of several with one name, the first
 		k := string(key)
 		switch k {
 		case "href", "style", "class", "id", "hidden":
 		default:
 			continue
 		}
-		if seen[k] {
-			continue // the first counts
-		}
-		seen[k] = true
 		switch k {
 		case "href":
 			href = string(val)

@@ -54,6 +54,7 @@ func TestLinks(t *testing.T) {
 		{"a link before a code", both("Your verification code is 271828, or open "+clerk, "<p>Your verification code is 271828</p>"+a(clerk, "Verify")), openrouter(), clerk},
 
 		{"none", plain("Welcome!"), onlyLink(), "no-link"},
+		{"in a word", plain("x" + clerk), onlyLink(), "no-link"},
 		{"http", plain("http" + clerk[5:]), onlyLink(), "link-host-not-allowed"},
 		{"another host", plain("https://evil.example/v1/verify?token=" + token), onlyLink(), "link-host-not-allowed"},
 		{"a subdomain", plain(strings.Replace(clerk, "clerk.", "x.clerk.", 1)), onlyLink(), "link-host-not-allowed"},

@@ -55,8 +55,9 @@ func (m *message) accept(q Query, r *rules) *Refusal {
 		return refusal
 	}
 	if !q.NotBefore.IsZero() {
-		// Received has no fractions of a second.
-		if m.verdicts.At.IsZero() || m.verdicts.At.Before(q.NotBefore.Truncate(time.Second)) {
+		// Received has no fractions of a second, and a time that cannot be read
+		// is the zero one.
+		if m.verdicts.At.Before(q.NotBefore.Truncate(time.Second)) {
 			return refuse(TooEarly, "")
 		}
 	}
