@@ -102,7 +102,7 @@ const (
 	maxSignedKeys = 256     // names in its h=
 	// The library holds blank lines until it has seen what follows, and copies
 	// them with every write.
-	maxSpaces = 64 << 10
+	maxSpaces = 16 << 10
 )
 
 // checkDKIM verifies signatures. The library refuses l=, SHA-1, RSA below 1024
