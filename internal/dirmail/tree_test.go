@@ -206,6 +206,34 @@ func TestListLeavesOutLinks(t *testing.T) {
 	}
 }
 
+// TestLargeDirectory: of more names than are looked at at once, the first come
+// first.
+func TestLargeDirectory(t *testing.T) {
+	d := open(t)
+	const all = 9000
+	for i := range all {
+		if err := os.WriteFile(filepath.Join(d.root, inboundName, fmt.Sprintf("m%05d", i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, from := range []int{0, 1, 4500, all - 1000, all - 999} {
+		after := agentkeys.MessageID{}
+		if from > 0 {
+			after = mailstoretest.ID(fmt.Sprintf("m%05d", from-1))
+		}
+		p, err := d.Waiting(t.Context(), after, mailstore.MaxPage)
+		n := min(mailstore.MaxPage, all-from)
+		if err != nil || len(p.Items) != n || p.More != (from+n < all) {
+			t.Fatalf("from %d: %d items, more %v, %v", from, len(p.Items), p.More, err)
+		}
+		for i, item := range p.Items {
+			if want := fmt.Sprintf("m%05d", from+i); item.ID.String() != want {
+				t.Fatalf("from %d: %s, want %s", from, item.ID, want)
+			}
+		}
+	}
+}
+
 // TestInPlace: whoever changes a file in inbound/ in place changes no copy, and
 // is found out if it was read before.
 func TestInPlace(t *testing.T) {
