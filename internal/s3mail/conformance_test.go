@@ -3,7 +3,6 @@ package s3mail_test
 import (
 	"bytes"
 	"io"
-	"maps"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,21 +23,25 @@ func TestConformance(t *testing.T) {
 			mailstoretest.Run(t, func(t *testing.T) mailstoretest.World {
 				s := newStandIn(t)
 				change(s)
-				return mailstoretest.World{
-					Store: s.open(t), Other: s.open(t),
-					Objects: func(testing.TB) map[string][]byte {
-						s.mu.Lock()
-						defer s.mu.Unlock()
-						all := map[string][]byte{}
-						for k, o := range s.objects {
-							all[k] = o.data
-						}
-						return all
-					},
-					Plant: func(_ testing.TB, key string, data []byte) { s.put(key, data) },
-				}
+				return s.world(t)
 			})
 		})
+	}
+}
+
+func (s *standIn) world(t *testing.T) mailstoretest.World {
+	return mailstoretest.World{
+		Store: s.open(t), Other: s.open(t),
+		Objects: func(testing.TB) map[string][]byte {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			all := map[string][]byte{}
+			for k, o := range s.objects {
+				all[k] = o.data
+			}
+			return all
+		},
+		Plant: func(_ testing.TB, key string, data []byte) { s.put(key, data) },
 	}
 }
 
@@ -51,9 +54,28 @@ func TestConformanceOnRealServer(t *testing.T) {
 	}
 	cloud := cloudtest.Start(t, wallets...)
 	creds := s3mail.Credentials{Router: cloud.Root(), Wallet: sessions(t, cloud, cloudtest.Roles)}
-	root := cloud.S3(cloud.Root())
+	mailstoretest.Run(t, func(t *testing.T) mailstoretest.World { return realWorld(t, cloud, creds) })
+}
+
+// TestCampaign routes messages of all kinds while calls fail and routers die,
+// with copies by the server, and on the real one.
+func TestCampaign(t *testing.T) {
+	t.Run("stand-in", func(t *testing.T) {
+		for seed := range uint64(4) {
+			mailstoretest.Campaign(t, newStandIn(t).world(t), mailstoretest.Plan{Messages: 250, Seed: seed, RemoveSource: seed%2 == 1})
+		}
+	})
+	t.Run("real", func(t *testing.T) {
+		cloud := cloudtest.Start(t)
+		mailstoretest.Campaign(t, realWorld(t, cloud, s3mail.Credentials{Router: cloud.Root()}), mailstoretest.Plan{Messages: 250, Seed: 2, RemoveSource: true})
+	})
+}
+
+// realWorld is the bucket of a cloud, emptied.
+func realWorld(t *testing.T, cloud *cloudtest.Cloud, creds s3mail.Credentials) mailstoretest.World {
+	root, name := cloud.S3(cloud.Root()), aws.String(cloudtest.Bucket)
 	keys := func(t testing.TB) (all []string) {
-		pages := s3.NewListObjectsV2Paginator(root, &s3.ListObjectsV2Input{Bucket: aws.String(cloudtest.Bucket)})
+		pages := s3.NewListObjectsV2Paginator(root, &s3.ListObjectsV2Input{Bucket: name})
 		for pages.HasMorePages() {
 			p, err := pages.NextPage(t.Context())
 			if err != nil {
@@ -65,35 +87,33 @@ func TestConformanceOnRealServer(t *testing.T) {
 		}
 		return all
 	}
-	mailstoretest.Run(t, func(t *testing.T) mailstoretest.World {
-		for _, k := range keys(t) {
-			if _, err := root.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(cloudtest.Bucket), Key: &k}); err != nil {
-				t.Fatal(err)
-			}
+	for _, k := range keys(t) {
+		if _, err := root.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: name, Key: &k}); err != nil {
+			t.Fatal(err)
 		}
-		return mailstoretest.World{
-			Store: open(t, config(cloud), creds), Other: open(t, config(cloud), creds),
-			Objects: func(t testing.TB) map[string][]byte {
-				all := map[string][]byte{}
-				for _, k := range keys(t) {
-					out, err := root.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(cloudtest.Bucket), Key: &k})
-					if err != nil {
-						t.Fatal(err)
-					}
-					if all[k], err = io.ReadAll(out.Body); err != nil {
-						t.Fatal(err)
-					}
-					out.Body.Close()
-				}
-				return maps.Clone(all)
-			},
-			Plant: func(t testing.TB, key string, data []byte) {
-				if _, err := root.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(cloudtest.Bucket), Key: &key, Body: bytes.NewReader(data)}); err != nil {
+	}
+	return mailstoretest.World{
+		Store: open(t, config(cloud), creds), Other: open(t, config(cloud), creds),
+		Objects: func(t testing.TB) map[string][]byte {
+			all := map[string][]byte{}
+			for _, k := range keys(t) {
+				out, err := root.GetObject(t.Context(), &s3.GetObjectInput{Bucket: name, Key: &k})
+				if err != nil {
 					t.Fatal(err)
 				}
-			},
-		}
-	})
+				if all[k], err = io.ReadAll(out.Body); err != nil {
+					t.Fatal(err)
+				}
+				out.Body.Close()
+			}
+			return all
+		},
+		Plant: func(t testing.TB, key string, data []byte) {
+			if _, err := root.PutObject(t.Context(), &s3.PutObjectInput{Bucket: name, Key: &key, Body: bytes.NewReader(data)}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
 }
 
 // sessions are real ones, of the cloud's STS, of the roles named so.

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +33,8 @@ type standIn struct {
 	*httptest.Server
 	hide  bool // 403, not 404, for what is not there
 	vague bool // no Condition in an error
+	// forget does not keep copies, so that they can be made over and over.
+	forget bool
 	// before may answer in the server's place, and says whether it did.
 	before func(http.ResponseWriter, *http.Request) bool
 	// after may spoil the answer to what was done.
@@ -42,8 +43,6 @@ type standIn struct {
 	mu      sync.Mutex
 	objects map[string]object
 	log     []string
-
-	requests, sent atomic.Int64 // sent: bytes of objects
 }
 
 type object struct {
@@ -54,10 +53,12 @@ type object struct {
 
 func newStandIn(t testing.TB) *standIn {
 	s := &standIn{objects: map[string]object{}}
-	s.Server = httptest.NewServer(s)
+	s.listen()
 	t.Cleanup(s.Close)
 	return s
 }
+
+func (s *standIn) listen() { s.Server = httptest.NewServer(s) }
 
 func (s *standIn) config() s3mail.Config {
 	return s3mail.Config{Region: "eu-central-1", Bucket: bucket, Endpoint: s.URL, PathStyle: true}
@@ -115,7 +116,6 @@ func fail(w http.ResponseWriter, status int, code, condition string) {
 }
 
 func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.requests.Add(1)
 	_, who, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	who, _, _ = strings.Cut(who, "/")
 	key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"+bucket), "/")
@@ -188,7 +188,9 @@ func (s *standIn) serve(w http.ResponseWriter, r *http.Request, key string) {
 		case r.Header.Get("If-None-Match") == "*" && there:
 			fail(w, http.StatusPreconditionFailed, "PreconditionFailed", condition("If-None-Match"))
 		case isCopy:
-			s.objects[key] = object{source.data, source.etag, time.Now()}
+			if !s.forget {
+				s.objects[key] = object{source.data, source.etag, time.Now()}
+			}
 			fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<CopyObjectResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>&quot;%s&quot;</ETag></CopyObjectResult>", strings.Trim(source.etag, `"`))
 		default:
 			s.objects[key] = newObject(body)
@@ -221,7 +223,6 @@ func (s *standIn) send(w http.ResponseWriter, r *http.Request, o object) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
 	if r.Method == http.MethodGet {
-		s.sent.Add(int64(len(data)))
 		_, _ = w.Write(data)
 	}
 }
