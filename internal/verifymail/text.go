@@ -12,8 +12,12 @@ import (
 type Readable struct {
 	Subject string
 	Text    string   // without quoted history, in lines; control characters taken out
-	Links   []string // to where they lead, in their order
+	Links   []string // to where they lead, in their order, up to 200
 }
+
+// maxListed bounds Readable.Links: each is compared with all before it, and
+// nobody reads more.
+const maxListed = 200
 
 // Read returns the readable part of a message, without a judgement on it: empty
 // is what cannot be told.
@@ -38,7 +42,7 @@ func Read(msg []byte) Readable {
 			r.Text = strings.TrimSpace(f.text)
 		}
 		for _, l := range f.links {
-			if len(l.href) <= maxURL && !contains(r.Links, l.href) {
+			if len(r.Links) < maxListed && len(l.href) <= maxURL && !contains(r.Links, l.href) {
 				r.Links = append(r.Links, clean(l.href))
 			}
 		}

@@ -29,6 +29,13 @@ Content-Type: text/html
 	if want := []string{"https://example.com/verify?t=obviously-fake", "https://example.com/other"}; !slices.Equal(got.Links, want) {
 		t.Errorf("links %q", got.Links)
 	}
+	many := "Content-Type: text/plain\r\n\r\n"
+	for i := range 1000 {
+		many += "https://example.com/" + strings.Repeat("x", i%1000) + "\r\n"
+	}
+	if r := Read([]byte(many)); len(r.Links) != maxListed {
+		t.Errorf("%d links", len(r.Links))
+	}
 	for _, odd := range []string{"", "\r\n", "Subject: a\r\nSubject: b\r\n\r\nx", "Content-Type: multipart/mixed; boundary=x\r\n\r\n--x", strings.Repeat("x", MaxMessage+1)} {
 		if r := Read([]byte(odd)); r.Subject != "" || r.Links != nil {
 			t.Errorf("%.40q: %+v", odd, r)
