@@ -176,6 +176,7 @@ func TestTo(t *testing.T) {
 		{`"` + a2 + `, <` + a1 + ">", several},
 		{`"a <` + a2 + `>, "b" <` + a1 + ">", several},
 		{`"a <x@y.example>, "b" <` + a1 + ">", "1"},
+		{`"a <x@y.example>; "b" <` + a1 + ">", "1"},
 		{`"a <x@y.example>, "b" (c) <` + a1 + ">, (d", "1"},
 		{`"a <x@y.example>, "b, c" <` + a1 + ">", malformed},
 		{`"` + a1, malformed},

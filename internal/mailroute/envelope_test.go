@@ -161,6 +161,7 @@ func TestNoEnvelope(t *testing.T) {
 		{"HELO opens a quote", sesHead(`"h`, "r", a2), unclear},
 		{"HELO names To's wallet", sesHead("h( "+a1, "r", a2), unclear},
 		{"HELO names part of it", sesHead("h( 0x0x"+w1[2:20], "r", a2), unclear},
+		{"HELO names another in capitals", sesHead("h( 0X"+strings.ToUpper(w2[2:]), "r", a1), unclear},
 		{"HELO is odd, for none of ours", sesHead("h( ", "r", "auth@"+dom), unclear},
 		{"HELO is odd, for nobody", sesHead("h( ", "r", ""), unclear},
 		{"HELO has a NUL", sesHead("h\x00", "r", a1), "1"},

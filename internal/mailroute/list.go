@@ -14,7 +14,7 @@ type lister struct {
 	v     []byte
 	i     int
 	again bool // the second reading
-	open  bool // a quote or a comment did not close, or closed without being open
+	open  bool // a quote or a comment did not close
 	t     *tally
 
 	state  state
@@ -77,7 +77,7 @@ func (l *lister) run() {
 		case c == '(':
 			l.comment()
 		case c == ')':
-			l.open, l.taint = true, true
+			l.taint = true
 			l.i++
 		case c == '"':
 			l.quoted()

@@ -23,7 +23,7 @@ type tally struct {
 func (t *tally) pair(local, domain *buffer, sure bool) {
 	dom := domain.bytes()
 	switch {
-	case domain.n > maxDomain || !validDomain(dom):
+	case !validDomain(dom):
 		if tagLike(local.bytes()) {
 			t.malformed()
 		} else {
@@ -34,10 +34,7 @@ func (t *tally) pair(local, domain *buffer, sure bool) {
 		t.foreign = true
 		return
 	}
-	a, ok := Address{}, false
-	if local.n <= maxLocal {
-		a, ok = parseLocal(local.bytes())
-	}
+	a, ok := parseLocal(local.bytes())
 	switch {
 	case !ok && tagLike(local.bytes()):
 		t.malformed()
