@@ -132,6 +132,12 @@ func TestRates(t *testing.T) {
 		steps = append(steps, "NOOP\r\n", "250")
 	}
 	dial(t, addr).talk(append(steps, "", "421 4.7.0", "", "EOF")...)
+	// Those for mail do not count: postmaster's is taken.
+	steps = hello()
+	for range 10 {
+		steps = append(steps, from+"RCPT TO:<postmaster@"+domain+">\r\nDATA\r\n", "250", "", "250", "", "354", ".\r\n", "250")
+	}
+	dial(t, addr).talk(append(steps, "QUIT\r\n", "221")...)
 }
 
 // TestSlow: who says nothing, or too little, is not waited for.
