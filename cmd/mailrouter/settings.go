@@ -26,14 +26,14 @@ const (
 	envToken  = "AWS_SESSION_TOKEN"
 
 	prefix     = "AGENTKEYS_"
-	envBucket  = prefix + "BUCKET"
-	envDomains = prefix + "MAIL_DOMAINS"             // with commas between
-	envTags    = prefix + "MAIL_TAGS"                // with commas between
-	envRemove  = prefix + "REMOVE_SOURCE"            // true or false, which it is if empty
-	envWallet  = prefix + "WALLET_MESSAGES_PER_HOUR" // in one instance; 0 is no limit, empty is 120
-	envSender  = prefix + "SENDER_MESSAGES_PER_HOUR" // likewise; empty is 10000
-	envAddress = prefix + "S3_ENDPOINT"              // AWS's if empty
-	envProfile = prefix + "S3_COMPATIBLE"            // versitygw, or empty
+	envBucket  = "AGENTKEYS_BUCKET"
+	envDomains = "AGENTKEYS_MAIL_DOMAINS"             // with commas between
+	envTags    = "AGENTKEYS_MAIL_TAGS"                // with commas between
+	envRemove  = "AGENTKEYS_REMOVE_SOURCE"            // true or false, which it is if empty
+	envWallet  = "AGENTKEYS_WALLET_MESSAGES_PER_HOUR" // in one instance; 0 is no limit, empty is 120
+	envSender  = "AGENTKEYS_SENDER_MESSAGES_PER_HOUR" // likewise; empty is 10000
+	envAddress = "AGENTKEYS_S3_ENDPOINT"              // AWS's if empty
+	envProfile = "AGENTKEYS_S3_COMPATIBLE"            // versitygw, or empty
 )
 
 var known = []string{envBucket, envDomains, envTags, envRemove, envWallet, envSender, envAddress, envProfile}
