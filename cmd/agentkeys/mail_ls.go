@@ -22,12 +22,13 @@ func (a *app) mailPlaceFlags(c *cobra.Command, p *mailPlace) {
 	a.mailAgentFlag(c, &p.agent)
 	c.Flags().BoolVar(&p.refused, "refused", false, "mail that belongs to no wallet beyond doubt")
 	c.Flags().BoolVar(&p.inbound, "inbound", false, "mail that is not a wallet's, or is still to be sorted")
-	c.MarkFlagsMutuallyExclusive("refused", "inbound")
 }
 
 func (p mailPlace) query() (q local.MailQuery, err error) {
 	q.Place = local.PlaceInbox
 	switch {
+	case p.refused && p.inbound:
+		return q, failWith(exitUsage, "usage", errors.New("--refused and --inbound are two places"), "look at one, and then at the other")
 	case p.refused:
 		q.Place = local.PlaceRefused
 	case p.inbound:

@@ -115,6 +115,10 @@ func setup(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
+	mailPort, err := freePort()
+	if err != nil {
+		return err
+	}
 	passphrase := randomHex(16)
 	file := filepath.Join(env.WorkDir, "passphrase")
 	s.canaries["the passphrase"] = passphrase
@@ -130,6 +134,7 @@ func setup(env *testscript.Env) error {
 		"TZ":                        "UTC",
 		"TERM":                      "xterm",
 		"port":                      strconv.Itoa(port),
+		"mailport":                  strconv.Itoa(mailPort),
 		// The race detector waits a second at every exit.
 		"GORACE": strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=5"),
 	} {

@@ -52,8 +52,8 @@ After 'agentkeys login' it serves what is yours at the broker instead.`,
 			if o.port < 0 || o.port > 65535 {
 				return usage(cmd, errors.New("--port is a number from 1 to 65535"))
 			}
-			if o.mail.Port < 0 || o.mail.Port > 65535 {
-				return usage(cmd, errors.New("--mail-port is a number from 1 to 65535"))
+			if err := o.mail.Check(); err != nil {
+				return usage(cmd, err)
 			}
 			return a.up(cmd.Context(), o)
 		},

@@ -212,6 +212,21 @@ func TestAuditEntries(t *testing.T) {
 	}
 }
 
+// mailAll sends mail that is sorted, refused, and left where it is, and waits
+// until it is.
+const mailAll = `(
+smtp=$(agentkeys status --json | sed -n 's/.*"smtp": "\(.*\)".*/\1/p')
+to=$(agentkeys mail address openrouter)
+for to in $to zz-${to#or-} login@agentkeys.localhost; do
+	swaks --silent 3 --server $smtp --to $to --from a@b.example || exit 1
+done
+for i in $(seq 100); do
+	for place in "" --refused --inbound; do agentkeys mail ls $place | grep -q MESSAGE || continue 2; done
+	exit 0
+done
+exit 1
+)`
+
 // TestFiles does a little of everything, and looks whether every file that is
 // there afterwards is documented, with its mode.
 func TestFiles(t *testing.T) {
@@ -250,6 +265,7 @@ func TestFiles(t *testing.T) {
 		"for i in $(seq 150); do agentkeys show openai --json > /dev/null; agentkeys show openai > /dev/null; done",
 		"agentkeys rotate", "agentkeys audit checkpoint", "agentkeys audit verify", "agentkeys down", "agentkeys up",
 		"agentkeys run --as coder -- true", // its file goes with the process
+		mailAll,
 	} {
 		if out, code, err := s.run(c); err != nil || code != 0 {
 			t.Fatalf("%s: exit code %d, %v\n%s", c, code, err, out)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -182,19 +183,22 @@ func (h *Host) mailSettings() (set MailSettings, remembered bool, err error) {
 	if set.Domain == "" {
 		set.Domain = DefaultMailDomain
 	}
-	return set, remembered, checkMail(set)
+	return set, remembered, set.Check()
 }
 
-func checkMail(set MailSettings) error {
-	if _, err := mailroute.New(mailroute.Rules{Domains: []string{set.Domain}, Tags: []string{"or"}}); err != nil {
-		return fmt.Errorf("%w: %w", ErrMailSettings, err)
+// Check refuses what cannot be, of what is set.
+func (m MailSettings) Check() error {
+	if m.Domain != "" {
+		if _, err := mailroute.New(mailroute.Rules{Domains: []string{m.Domain}, Tags: []string{"or"}}); err != nil {
+			return fmt.Errorf("%w: the mail domain is none", ErrMailSettings)
+		}
 	}
-	if set.Port < 1 || set.Port > 65535 {
-		return fmt.Errorf("%w: a port is a number from 1 to 65535", ErrMailSettings)
+	if m.Port < 0 || m.Port > 65535 {
+		return fmt.Errorf("%w: a mail port is a number from 1 to 65535", ErrMailSettings)
 	}
-	if set.Resolver != "" {
-		if _, err := net.ResolveUDPAddr("udp", set.Resolver); err != nil {
-			return fmt.Errorf("%w: a resolver is IP:PORT", ErrMailSettings)
+	if m.Resolver != "" {
+		if a, err := netip.ParseAddrPort(m.Resolver); err != nil || a.Port() == 0 {
+			return fmt.Errorf("%w: a mail resolver is IP:PORT", ErrMailSettings)
 		}
 	}
 	return nil

@@ -84,12 +84,15 @@ func (w *world) options() Options {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	// Not the default port, which all tests on the machine would share.
-	port := 0
+	// Not the default ports, which all tests on the machine would share.
+	port, mail := 0, MailSettings{}
 	if _, err := os.Stat(p.Port()); err != nil {
 		port = freePort()
 	}
-	return Options{Port: port, Paths: p, Roots: roots, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now, Version: "test"}
+	if _, err := os.Stat(p.MailSettings()); err != nil {
+		mail.Port = freePort()
+	}
+	return Options{Port: port, Mail: mail, Paths: p, Roots: roots, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now, Version: "test"}
 }
 
 // freePort is a port that no connection is given by chance.
