@@ -78,6 +78,8 @@ func TestLinks(t *testing.T) {
 		{"a line end in the path", page1(a(strings.Replace(clerk, "/v1", "/\nv1", 1), "Verify")), onlyLink(), "link-malformed"},
 		{"a space in the query", page1(a(clerk+"&a= b", "Verify")), onlyLink(), "link-malformed"},
 		{"a letter beyond ASCII in the path", page1(a(clerk+"é", "Verify")), onlyLink(), "link-malformed"},
+		{"a backslash in the path", page1(a(strings.Replace(clerk, "/v1/", `/v1\`, 1), "Verify")), onlyLink(), "link-malformed"},
+		{"braces", page1(a(clerk+"{x}", "Verify")), onlyLink(), "link-malformed"},
 		{"a broken escape", plain(strings.Replace(clerk, "/v1", "/%zz", 1)), onlyLink(), "link-malformed"},
 		{"script", page1(a("javascript:location='"+clerk+"'", "Verify")), onlyLink(), "link-host-not-allowed"},
 		{"data", page1(a("data:text/html,"+clerk, "Verify")), onlyLink(), "link-host-not-allowed"},
