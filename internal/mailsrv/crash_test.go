@@ -143,14 +143,18 @@ func TestKilledBeforeSorting(t *testing.T) {
 	p := spawn(t, c, stalled+"=1")
 	const n = 100
 	for i := range n {
-		to := address(t, "or", wallet(i%10), uint64(i))
-		if err := send(p.addr, to, mail(to, fmt.Sprint(i))); err != nil {
+		// Whom it claims to be for is not whom it is for.
+		claim := address(t, "or", wallet(i%10+1), uint64(i))
+		if err := send(p.addr, address(t, "or", wallet(i%10), uint64(i)), mail(claim, fmt.Sprint(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p.kill()
 	if got := len(keys(t, filepath.Join(c.Store.Directory, "inbound"))); got != n {
 		t.Fatalf("%d of %d accepted messages are there", got, n)
+	}
+	if all := bodies(t, c.Store.Directory, 10); len(all) != 0 {
+		t.Fatalf("%d are sorted already: this shows nothing", len(all))
 	}
 	p = spawn(t, c)
 	eventually(t, "all are sorted", func() bool { return emptyInbound(t, c) })

@@ -17,6 +17,7 @@ import (
 	"github.com/litentry/agentkeys/internal/dirmail"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/mailconf"
+	"github.com/litentry/agentkeys/internal/mailrouter"
 	"github.com/litentry/agentkeys/internal/servicelog"
 	"github.com/litentry/agentkeys/internal/smtpin"
 )
@@ -25,6 +26,22 @@ import (
 func TestLimits(t *testing.T) {
 	if mailconf.MaxMessage != smtpin.MaxMessage {
 		t.Errorf("mail.yaml allows %d bytes, the receiver takes %d", mailconf.MaxMessage, smtpin.MaxMessage)
+	}
+}
+
+// TestReceiver: and it is handed over whole.
+func TestReceiver(t *testing.T) {
+	c := configuration(t.TempDir())
+	limits := mailconf.Limits{MessageBytes: 1, Connections: 2, PeerConnections: 3, PeerMessagesPerMinute: 4, WalletMessagesPerHour: 5, SenderMessagesPerHour: 6}
+	got, err := (&Server{}).receiver(c, Options{Now: time.Now}, limits, nil, c.Tags, newMetrics("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (smtpin.Limits{Connections: 2, ConnectionsPerPeer: 3, MessagesPerMinute: 4}); got.MaxMessage != 1 || got.Limits != want || got.TempDir != c.Spool {
+		t.Errorf("%+v", got)
+	}
+	if want := (mailrouter.Limits{Sender: mailrouter.Rate{Messages: 6, Per: time.Hour}}); routerLimits(limits) != want {
+		t.Errorf("%+v", routerLimits(limits))
 	}
 }
 
@@ -66,6 +83,11 @@ func TestEach(t *testing.T) {
 	if fmt.Sprint(places) != fmt.Sprint(want) {
 		t.Errorf("mail is in %v, want %v", places, want)
 	}
+	r.office.mu.Lock()
+	if n := len(r.office.passed); n != 1 {
+		t.Errorf("%d ignored messages are remembered: each sweep would read them again", n)
+	}
+	r.office.mu.Unlock()
 	items := inboxOf(t, store, w)
 	text, err := store.Fetch(t.Context(), w, items[0].ID, 1<<20)
 	if err != nil || !strings.HasSuffix(string(text), "obviously-fake text\r\n") {
