@@ -110,6 +110,7 @@ func TestTo(t *testing.T) {
 		{"\r\n\t" + l1 + "\r\n @" + dom, "1"},
 		{l1 + "@\n " + dom, "1"},
 		{l1 + "@bots\r\n .example", "1"},
+		{l1 + "@bots. (c) example", "1"},
 		{"x@y.example, " + a1 + ", z@y.example", "1"},
 		{"x@y.example;" + a1 + ";", "1"},
 		{", ,," + a1 + ",,", "1"},
@@ -192,6 +193,8 @@ func TestTo(t *testing.T) {
 		// In dispute, and of nobody else.
 		{a1 + " <x@y.example>", malformed},
 		{"text " + a1, malformed},
+		{"text " + l1, malformed},
+		{"<x@y.example <" + a1 + ">", malformed},
 		{a1 + " text", malformed},
 		{"<" + a1, malformed},
 		{a1 + ">", malformed},
