@@ -171,7 +171,9 @@ func (s *standIn) serve(w http.ResponseWriter, r *http.Request, key string) {
 		case match != "" && match != o.etag:
 			fail(w, http.StatusPreconditionFailed, "PreconditionFailed", condition("If-Match"))
 		default:
+			s.mu.Unlock() // whoever does not read holds up nobody else
 			s.send(w, r, o)
+			s.mu.Lock()
 		}
 	case http.MethodPut:
 		from, isCopy := strings.CutPrefix(r.Header.Get("X-Amz-Copy-Source"), bucket+"/")
