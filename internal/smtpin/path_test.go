@@ -27,3 +27,11 @@ func TestParsePath(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryMailbox: without Accept every local part is taken that can be written
+// without quotes, in ASCII.
+func TestEveryMailbox(t *testing.T) {
+	_, addr := serve(t, Config{Spool: &memory{}})
+	dial(t, addr).talk(started("RCPT TO:<any.body+x@"+domain+">\r\n", "250", "RCPT TO:<.a@"+domain+">\r\n", "550 5.1.1",
+		"RCPT TO:<a..b@"+domain+">\r\n", "550 5.1.1", "RCPT TO:<\u00e4@"+domain+">\r\n", "550 5.1.1", "RCPT TO:<a@elsewhere.example>\r\n", "550 5.7.1")...)
+}
