@@ -73,6 +73,34 @@ func TestWatchAnew(t *testing.T) {
 	told(t, c, "renamed")
 }
 
+// TestWatchQuick: removed and made again faster than anybody looks.
+func TestWatchQuick(t *testing.T) {
+	d := open(t)
+	c, err := d.Watch(t.Context(), wallet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 30 {
+		m := mailstoretest.ID(fmt.Sprint("m", n))
+		v := write(t, d, m, "x")
+		for range n % 3 {
+			if err := os.RemoveAll(filepath.Join(d.root, inboxOf(wallet))); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(filepath.Join(d.root, inboxOf(wallet)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		place(t, d, m, v, wallet)
+		told(t, c, fmt.Sprint("round ", n))
+		time.Sleep(5 * time.Millisecond)
+		select { // what is left of this round
+		case <-c:
+		default:
+		}
+	}
+}
+
 // TestWatchOthers: what others get, and what waits, is nothing to tell.
 func TestWatchOthers(t *testing.T) {
 	d := open(t)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package mailstoretest
+
+const slow = 1
