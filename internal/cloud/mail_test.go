@@ -58,6 +58,15 @@ func TestMailFromNothing(t *testing.T) {
 	if f.Active != "agentkeys" || len(f.RuleSets["agentkeys"]) != 1 || f.Objects["inbound/"+aws.SetupObject] == nil {
 		t.Errorf("active %q, rules %v, objects %v", f.Active, f.RuleSets, slices.Collect(maps.Keys(f.Objects)))
 	}
+	// Mail comes in last, when all that sorts it is there.
+	last := 0
+	for _, call := range []string{"sqs CreateQueue", "s3 PUT policy", "lambda POST functions", "lambda POST event-source-mappings", "s3 PUT notification", "cloudwatch PutMetricAlarm", "ses CreateReceiptRule", "ses SetActiveReceiptRuleSet"} {
+		at := slices.Index(f.Calls, call)
+		if at < last {
+			t.Errorf("%s comes too early, or not at all", call)
+		}
+		last = at
+	}
 	rule := f.RuleSets["agentkeys"][0]
 	if !rule.Enabled || !rule.Scanned || rule.TLS != "Require" || !slices.Equal(rule.Recipients, []string{"in.example.org", "mail.example.com"}) || rule.Prefix != "inbound/" {
 		t.Errorf("%+v", rule)

@@ -81,3 +81,20 @@ func TestQueueTable(t *testing.T) {
 		t.Errorf("%d cells are allowed", allowed)
 	}
 }
+
+// TestRouterRemovesOnlyIfTold: without RemoveSource the bucket denies it to the
+// router whatever its own policy says.
+func TestRouterRemovesOnlyIfTold(t *testing.T) {
+	everything := Document{Version: Version, Statements: []Statement{{Effect: Allow, Action: []string{"*"}, Resource: []string{"*"}}}}
+	for _, c := range []struct {
+		n    Names
+		want Verdict
+	}{{testNames, ExplicitDenied}, {mailNames, Allowed}} {
+		bucket := BucketPolicy(c.n, Variables())
+		ctx := map[string][]string{"aws:SecureTransport": {"true"}, "aws:PrincipalArn": {c.n.RoleARN(c.n.RouterRole)}}
+		d := Evaluate(Request{sessionOf(c.n, c.n.RouterRole), "s3:DeleteObject", c.n.objects("inbound/m1"), c.n.Account, ctx}, Policies{Identity: []Document{everything}, Resource: &bucket})
+		if d.Verdict != c.want {
+			t.Errorf("remove %v: %s by %v", c.n.Mail.RemoveSource, d.Verdict, d.By)
+		}
+	}
+}
