@@ -133,6 +133,7 @@ func TestLinks(t *testing.T) {
 		{"three redirects", page1(a(thrice, "Verify")), through, "link-host-not-allowed"},
 		{"a redirect that leads astray", page1(a(astray, "Verify")), through, "link-host-not-allowed"},
 		{"a redirect with two targets", page1(a(tracked+"&u=https%3A%2F%2Fevil.example", "Verify")), through, "link-host-not-allowed"},
+		{"a redirect with two targets, the good one last", page1(a("https://go.openrouter.ai/c?u=https%3A%2F%2Fevil.example&u="+url.QueryEscape(clerk), "Verify")), through, "link-host-not-allowed"},
 		{"a redirect without a target", page1(a("https://go.openrouter.ai/c?v=1", "Verify")), through, "link-host-not-allowed"},
 		{"a redirect to http", page1(a("https://go.openrouter.ai/c?u="+url.QueryEscape("http"+clerk[5:]), "Verify")), through, "link-host-not-allowed"},
 		{"a redirect to a path", page1(a("https://go.openrouter.ai/c?u=%2Fv1%2Fverify", "Verify")), through, "link-host-not-allowed"},
