@@ -24,6 +24,7 @@ func TestCodes(t *testing.T) {
 		{"below a line with a comma", plain("Hi Bob, your verification code is:\r\n\r\n271828"), six, "271828"},
 		{"behind a comma", plain("Use this code to verify your account, Bob: 271828"), six, "271828"},
 		{"below how long it is valid", plain("Your code is below and expires in 10 minutes:\r\n\r\n271828"), six, "271828"},
+		{"above another number", plain("Your code:\r\n\r\n271828\r\n\r\n941070\r\n"), six, "271828"},
 		{"above its label", plain("271828\r\nThis is your login code"), six, "271828"},
 		{"a one-time password", plain("Your one-time password is 271828."), six, "271828"},
 		{"an OTP", plain("OTP: 271828"), six, "271828"},
