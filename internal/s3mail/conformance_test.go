@@ -18,7 +18,7 @@ import (
 
 // TestConformance on what S3 says it does: copies by the server.
 func TestConformance(t *testing.T) {
-	for name, change := range map[string]func(*standIn){"plain": func(*standIn) {}, "hiding": func(s *standIn) { s.hide = true }, "vague": func(s *standIn) { s.vague = true }} {
+	for name, change := range map[string]func(*standIn){"plain": func(*standIn) {}, "hiding and vague": func(s *standIn) { s.hide, s.vague = true, true }} {
 		t.Run(name, func(t *testing.T) {
 			mailstoretest.Run(t, func(t *testing.T) mailstoretest.World {
 				s := newStandIn(t)
