@@ -197,7 +197,7 @@ func hostiles() []hostile {
 		{"command with CR", 0, []string{"", "220", "EHLO c.exa\rmple\r\n", "500 5.5.2", "", "EOF"}},
 		{"command with NUL", 0, []string{"", "220", "EHLO c.exa\x00mple\r\n", "500 5.5.2", "", "EOF"}},
 		{"commands with LF after DATA", 1, data("a: b\r\n\r\n.\r\nNOOP\n", "250", "", "500 5.5.2", "", "EOF")},
-		{"HTTP", 0, []string{"", "220", "POST / HTTP/1.1\r\nHost: x\r\n\r\n" + from + to, "500", "", "501", "", "500", "", "502"}},
+		{"HTTP", 0, []string{"", "220", "POST / HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\n" + from + to, "421 4.7.0", "", "EOF"}},
 		{"TLS without STARTTLS", 0, []string{"", "220", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + strings.Repeat("\x00", 600) + "\n", "500", "", "EOF"}},
 		{"STARTTLS without a certificate", 0, hello("STARTTLS\r\n", "502")},
 		{"AUTH", 0, hello("AUTH PLAIN AGEAYg==\r\n", "504", "AUTH LOGIN\r\n", "504")},

@@ -158,6 +158,11 @@ func (w *wire) readCommand() bool {
 	if !ok || bytes.ContainsAny(body, "\r\x00") {
 		return w.end("500 5.5.2 a line ends in CRLF, and has no other control characters")
 	}
+	if i := bytes.LastIndexByte(body, ' '); i >= 0 && bytes.HasPrefix(body[i:], []byte(" HTTP/")) {
+		// A web page can have a browser say whatever it likes to a port on
+		// loopback, behind a request line: it is heard no further.
+		return w.end("421 4.7.0 this is a mail server")
+	}
 	w.pending = append(w.pending[:0], line...)
 	if n, ok := chunkSize(body); ok {
 		if w.received == 0 {
