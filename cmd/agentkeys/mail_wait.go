@@ -64,10 +64,10 @@ count.`,
 	}
 	f := c.Flags()
 	f.StringVar(&q.Address, "to", "", "the `ADDRESS` that the service was given")
-	f.DurationVar(&timeout, "timeout", timeout, "how long to wait")
+	f.DurationVar(&timeout, "timeout", timeout, "wait for so long a `SPAN`")
 	f.StringVar(&since, "not-before", "", "the earliest `TIME` at which it may have come (default: when the address was made)")
 	f.BoolVar(&q.Reveal, "reveal", false, "show the link or the code")
-	f.StringVar(&want, "want", "", "link or code (default: whichever there is)")
+	f.StringVar(&want, "want", "", "`KIND`: link or code (default: whichever there is)")
 	f.StringArrayVar(&q.Senders, "sender", nil, "the service sends from this `DOMAIN`, or below it; repeat for more")
 	f.StringArrayVar(&q.LinkHosts, "link-host", nil, "its link leads to this `HOST`; repeat for more")
 	_ = c.RegisterFlagCompletionFunc("want", cobra.FixedCompletions([]string{"link", "code"}, cobra.ShellCompDirectiveNoFileComp))
