@@ -342,6 +342,15 @@ func TestOtherPeoplesMail(t *testing.T) {
 			t.Errorf("%v, active %q", f.RuleSets["theirs"], f.Active)
 		}
 	})
+	t.Run("a rule in our set", func(t *testing.T) {
+		f, c := startAWS(t, true)
+		mustApply(t, c)
+		f.RuleSets["agentkeys"] = append(f.RuleSets["agentkeys"], &aws.Rule{Name: "theirs"})
+		r, err := c.PlanRemoval(ctx, silent)
+		if err != nil || !slices.Contains(r.Keep, "receipt rule set agentkeys, which has rules of others") || slices.Contains(r.Remove, "receipt rule set agentkeys") {
+			t.Errorf("%v: %v", err, r.Keep)
+		}
+	})
 	t.Run("an identity", func(t *testing.T) {
 		f, c := startAWS(t, true)
 		f.Identities["mail.example.com"] = &aws.Identity{Token: "t", Verification: "Success", DKIMState: "NotStarted"}
