@@ -53,6 +53,19 @@ func TestCalls(t *testing.T) {
 	if len(p.Data) != 2048 || p.Size != 5000 {
 		t.Fatalf("%d of %d", len(p.Data), p.Size)
 	}
+	// The server is told the version too, so that it sends nothing in vain.
+	s.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if got := r.Header.Get("If-Match"); r.Method == http.MethodGet && got != `"`+string(p.Version)+`"` {
+			t.Errorf("If-Match: %s", got)
+		}
+		return false
+	}
+	if more, err := b.Read(t.Context(), first, 2048, 14<<10, p.Version); err != nil || len(more.Data) != 5000-2048 {
+		t.Errorf("%d bytes, %v", len(more.Data), err)
+	}
+	s.before = nil
+	s.took()
+	read(t, b, first)
 	if created, err := b.Place(t.Context(), first, p.Version, wallet); err != nil || !created {
 		t.Fatal(created, err)
 	}
