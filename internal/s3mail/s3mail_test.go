@@ -230,6 +230,9 @@ func TestNotPlain(t *testing.T) {
 				if (err != nil) != c.fails || final {
 					t.Errorf("%s, %s: %v", name, what, err)
 				}
+				if made := map[string]string{"refuse": "refused/malformed/m1", "write": "inbound/m2"}[what]; made != "" && slices.Contains(s.keys(), made) == c.fails {
+					t.Errorf("%s, %s: there is %q", name, what, s.keys())
+				}
 			})
 		}
 	}
