@@ -12,6 +12,7 @@ import (
 
 	"github.com/litentry/agentkeys/internal/brokerconf"
 	"github.com/litentry/agentkeys/internal/cloud"
+	"github.com/litentry/agentkeys/internal/mailconf"
 	"github.com/litentry/agentkeys/internal/signerconf"
 )
 
@@ -100,7 +101,7 @@ func sortedNames(m map[string]bool) []string {
 	return list
 }
 
-// TestSettings: every setting of the three configurations has its row, and
+// TestSettings: every setting of the configurations has its row, and
 // nothing else has.
 func TestSettings(t *testing.T) {
 	for _, c := range []struct {
@@ -110,6 +111,7 @@ func TestSettings(t *testing.T) {
 	}{
 		{"broker-yaml.md", "Config", []string{"internal", "brokerconf", "brokerconf.go"}, 40},
 		{"signer-yaml.md", "Config", []string{"internal", "signerconf", "signerconf.go"}, 15},
+		{"mail-yaml.md", "Config", []string{"internal", "mailconf", "mailconf.go"}, 20},
 		{"cloud-yaml.md", "file", []string{"internal", "cloud", "config.go"}, 20},
 	} {
 		want := settings(t, c.typ, c.path...)
@@ -124,11 +126,11 @@ func TestSettings(t *testing.T) {
 // used, once the files that it names are there.
 func TestSettingsExamples(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"dsn", "smtp-password", "google-secret", "broker.key", "signer-client.key"} {
+	for _, name := range []string{"dsn", "smtp-password", "google-secret", "broker.key", "signer-client.key", "mx.key"} {
 		writeInto(t, dir, name, "obviously-fake\n")
 	}
 	writeInto(t, dir, "rpc-ethereum", "https://rpc.example/obviously-fake\n")
-	for _, name := range []string{"broker.pem", "signer-ca.pem"} {
+	for _, name := range []string{"broker.pem", "signer-ca.pem", "mx.pem"} {
 		writeInto(t, dir, name, "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n")
 	}
 	example := func(doc string) string {
@@ -148,6 +150,9 @@ func TestSettingsExamples(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := signerconf.Load(example("signer-yaml.md")); err != nil {
+		t.Error(err)
+	}
+	if _, err := mailconf.Load(example("mail-yaml.md")); err != nil {
 		t.Error(err)
 	}
 	if _, err := cloud.Load(example("cloud-yaml.md")); err != nil {
