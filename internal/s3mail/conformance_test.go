@@ -61,14 +61,14 @@ func TestConformanceOnRealServer(t *testing.T) {
 // with copies by the server, and on the real one.
 func TestCampaign(t *testing.T) {
 	t.Run("stand-in", func(t *testing.T) {
-		for seed := range uint64(6) {
-			mailstoretest.Campaign(t, newStandIn(t).world(t), mailstoretest.Plan{Messages: 80, Seed: seed, RemoveSource: seed%2 == 1})
+		for seed := range uint64(2) {
+			mailstoretest.Campaign(t, newStandIn(t).world(t), mailstoretest.Plan{Messages: 1000, Seed: seed, RemoveSource: seed%2 == 1})
 		}
 	})
 	t.Run("real", func(t *testing.T) {
 		cloud := cloudtest.Start(t)
-		for seed := range uint64(3) {
-			mailstoretest.Campaign(t, realWorld(t, cloud, s3mail.Credentials{Router: cloud.Root()}), mailstoretest.Plan{Messages: 80, Seed: seed, RemoveSource: seed%2 == 1})
+		for seed := range uint64(2) {
+			mailstoretest.Campaign(t, realWorld(t, cloud, s3mail.Credentials{Router: cloud.Root()}), mailstoretest.Plan{Messages: 300, Seed: seed, RemoveSource: seed%2 == 1})
 		}
 	})
 }
