@@ -16,8 +16,8 @@ import (
 )
 
 // play is what this program does when it is started as another part: the
-// upstream, or the floor, a bare ReverseProxy with a pool of buffers that sets
-// one header. It prints its address and serves until its standard input ends.
+// upstream, a server of objects, or the floor, a bare ReverseProxy with a pool of
+// buffers that sets one header. It prints its address and serves until its standard input ends.
 func play(role string, args []string) error {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -37,6 +37,8 @@ func play(role string, args []string) error {
 			Transport:  &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 			BufferPool: &buffers{sync.Pool{New: func() any { return make([]byte, 32<<10) }}},
 		}
+	case "s3":
+		h = newObjects()
 	default:
 		return fmt.Errorf("no role %q", role)
 	}

@@ -8,9 +8,9 @@ import (
 )
 
 // build compiles a package into dir as a release is built.
-func (b *bench) build(dir, name, pkg string) (string, error) {
+func (b *bench) build(dir, name, pkg string, flags ...string) (string, error) {
 	out := filepath.Join(dir, name)
-	cmd := exec.CommandContext(b.ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
+	cmd := exec.CommandContext(b.ctx, "go", append(append([]string{"build", "-trimpath", "-ldflags", "-s -w", "-o", out}, flags...), pkg)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	return out, cmd.Run()
