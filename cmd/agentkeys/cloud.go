@@ -197,11 +197,11 @@ func (a *app) cloudDestroyCmd() *cobra.Command {
 	var deleteData bool
 	c := &cobra.Command{
 		Use: "destroy", Short: "Remove what is marked as ours from the cloud", Args: cobra.NoArgs,
-		Long: `Remove the mail part, the roles, the identity provider and the bucket, each only
-if it carries the mark that apply gave it. What cloud.yaml no longer names is not
-looked for: remove a mail part before you take it out of the file. A bucket with
-objects is refused without --delete-data, which deletes every version of every
-credential and mail.`,
+		Long: `Remove the mail part, the roles, the identity provider and the bucket, each
+only if it carries the mark that apply gave it. What cloud.yaml no longer names
+is not looked for: remove a mail part before you take it out of the file. A
+bucket with objects is refused without --delete-data, which deletes every
+version of every credential and mail.`,
 		Example: "  agentkeys cloud destroy\n  agentkeys cloud destroy --confirm my-bucket --delete-data",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()

@@ -32,10 +32,10 @@ func (a *app) cloudDNSCmd() *cobra.Command {
 	var f cloudFlags
 	c := &cobra.Command{
 		Use: "dns", Short: "Print the DNS records of the mail domains", Args: cobra.NoArgs,
-		Long: `Print the DNS records that the mail domains of cloud.yaml need, and what SES has
-found of them: publish them where the domains are kept. Some are known only once
-'cloud apply' has run. TXT values are printed without the quotes that a zone file
-has around them.`,
+		Long: `Print the DNS records that the mail domains of cloud.yaml need, and what SES
+has found of them: publish them where the domains are kept. Some are known only
+once 'cloud apply' has run. TXT values are printed without the quotes that a
+zone file has around them.`,
 		Example: "  agentkeys cloud dns\n  agentkeys cloud dns --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.openCloud(cmd.Context(), f)
