@@ -63,7 +63,9 @@ func reachMistakes() []Mistake {
 			})},
 		{"every-wallet", Error, "a wildcard in the place of the wallet grants everybody's prefix; only the mail router writes there, and only mail",
 			"put ${" + principalTag + "} in its place", statements(Allow, func(l *linted, i int, s Statement) {
-				onlyPut := !slices.ContainsFunc(s.Action, func(a string) bool { return !strings.EqualFold(a, "s3:PutObject") }) && s.Action != nil
+				onlyPut := !slices.ContainsFunc(s.Action, func(a string) bool {
+					return !strings.EqualFold(a, "s3:PutObject") && !strings.EqualFold(a, "s3:PutObjectTagging")
+				}) && s.Action != nil
 				s.keys(func(k string, at []string) {
 					if everyWallet().MatchString(k) && k != "bots/*" && !(onlyPut && like("bots/*/inbound/*", k)) {
 						l.found(i, at...)
@@ -94,6 +96,24 @@ func reachMistakes() []Mistake {
 				}
 				s.keys(func(k string, at []string) {
 					if ownInbound().MatchString(k) && at[0] != "Condition" && l.Kind == Identity {
+						l.found(i, at...)
+					}
+				})
+			})},
+		{"tags-credentials", Error, "the bucket's lifecycle removes what carries the tag of mail: who may tag a sealed key can have it removed",
+			"grant tagging only to the mail router, on bots/" + anyWallet + "/inbound/* and refused/*", statements(Allow, func(l *linted, i int, s Statement) {
+				if !slices.ContainsFunc(s.Action, func(a string) bool {
+					return strings.EqualFold(a, "s3:PutObjectTagging") || strings.EqualFold(a, "s3:PutObjectVersionTagging")
+				}) {
+					return
+				}
+				s.keys(func(k string, at []string) {
+					k = variable().ReplaceAllLiteralString(k, probeWallet)
+					own := aWallets().FindString(k)
+					if own == "" {
+						own = "bots/" + probeWallet + "/"
+					}
+					if at[0] != "Condition" && like(k, own+"credentials/x.enc") && !everyWallet().MatchString(k) && !strings.HasPrefix(k, "*") {
 						l.found(i, at...)
 					}
 				})

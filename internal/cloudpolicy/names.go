@@ -25,6 +25,18 @@ const (
 	refusedDir = "refused/"
 )
 
+// MailTag and MailTagValue are the one tag of objects: that of mail the router
+// has sorted or refused. The bucket's lifecycle knows mail by it, because keys
+// lie below the same bots/<wallet>/.
+const MailTag, MailTagValue = "agentkeys", "mail"
+
+// tagged is where the router writes: a wallet's inbox, with the wallet written
+// out as far as a pattern can. * reaches over slashes, so that bots/*/inbound/*
+// would also be what somebody names so below credentials/.
+func (n Names) tagged() []string {
+	return []string{n.objects("bots/" + anyWallet + "/inbound/*"), n.objects(refusedDir + "*")}
+}
+
 // Names are the names that the documents are about. All are taken as given:
 // who reads them from a file checks them.
 type Names struct {

@@ -137,8 +137,15 @@ func like(pattern, s string) bool {
 	if !strings.ContainsAny(pattern, "*?") {
 		return pattern == s
 	}
-	if plain, ok := strings.CutSuffix(pattern, "*"); ok && !strings.ContainsAny(plain, "*?") {
-		return strings.HasPrefix(s, plain)
+	if plain, ok := strings.CutSuffix(pattern, "*"); ok {
+		inner, anywhere := strings.CutPrefix(plain, "*")
+		switch {
+		case strings.ContainsAny(inner, "*?"):
+		case anywhere:
+			return strings.Contains(s, inner)
+		default:
+			return strings.HasPrefix(s, plain)
+		}
 	}
 	pieces, _ := context(nil).expand(pattern, true, false)
 	return matches(pieces, s)
@@ -149,12 +156,18 @@ func likeFold(pattern, s string) bool { return like(strings.ToLower(pattern), st
 // splitARN splits into partition, service, region, account and resource. A
 // wildcard reaches over no colon before the resource.
 func splitARN(s string) (parts [5]string, ok bool) {
-	f := strings.SplitN(s, ":", 6)
-	if len(f) != 6 || f[0] != "arn" {
+	rest, ok := strings.CutPrefix(s, "arn:")
+	var list [5]string
+	for i := range list[:4] {
+		var more bool
+		list[i], rest, more = strings.Cut(rest, ":")
+		ok = ok && more
+	}
+	if !ok {
 		return parts, false
 	}
-	copy(parts[:], f[1:])
-	return parts, true
+	list[4] = rest
+	return list, true
 }
 
 // arnMatches reports whether the ARN s is one that pattern describes; resolved
@@ -181,6 +194,9 @@ func (c context) arnMatches(pattern, s string, variables bool) (match, resolved 
 
 // A variable's name has a colon, which divides nothing.
 func hideVariables(s string) string {
+	if !strings.Contains(s, "${") {
+		return s
+	}
 	return variable().ReplaceAllStringFunc(s, func(v string) string { return strings.ReplaceAll(v, ":", "\x00") })
 }
 

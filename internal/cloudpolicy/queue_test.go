@@ -9,6 +9,7 @@ import (
 // TestQueueTable asks who may do what with the queues, and asks the independent
 // implementation the same.
 func TestQueueTable(t *testing.T) {
+	t.Parallel()
 	n := mailNames
 	work, dead := n.QueueARN(n.Mail.Queue), n.QueueARN(n.Mail.DeadLetters)
 	docs := map[string]Document{work: QueuePolicy(n), dead: DeadLetterPolicy(n), n.QueueARN("other"): {Version: Version, Statements: DeadLetterPolicy(n).Statements}}

@@ -186,6 +186,7 @@ func (g generator) request() Request {
 // TestAgainstOracle compares verdicts on generated policies with those of an
 // independent implementation.
 func TestAgainstOracle(t *testing.T) {
+	t.Parallel()
 	const seeds = 8000
 	var requests []Request
 	var policies []Policies

@@ -107,8 +107,8 @@ func RouterTrust(n Names) Document {
 }
 
 // RouterPermissions lets the mail router copy mail to whom it is for, or to
-// where what can never be sorted is kept, and write its own log. Listing is
-// there for S3's sake, which says of an object that is gone that it is gone
+// where what can never be sorted is kept, tag it there so that it expires, and
+// write its own log. Listing is there for S3's sake, which says of an object that is gone that it is gone
 // only to who may list, and otherwise that it is denied.
 func RouterPermissions(n Names) Document {
 	list := []Statement{
@@ -116,6 +116,7 @@ func RouterPermissions(n Names) Document {
 		{SID: "ReadInbound", Effect: Allow, Action: one("s3:GetObject"), Resource: one(n.objects(mailDir + "*"))},
 		{SID: "DeliverMail", Effect: Allow, Action: one("s3:PutObject"), Resource: one(n.objects("bots/*/inbound/*"))},
 		{SID: "KeepRefused", Effect: Allow, Action: one("s3:PutObject"), Resource: one(n.objects(refusedDir + "*"))},
+		{SID: "LetMailExpire", Effect: Allow, Action: one("s3:PutObjectTagging"), Resource: n.tagged()},
 	}
 	if n.Mail.RemoveSource {
 		list = append(list, Statement{SID: "RemoveSorted", Effect: Allow, Action: one("s3:DeleteObject"), Resource: one(n.objects(mailDir + "*"))})
@@ -237,8 +238,10 @@ func BucketPolicy(n Names, f Form) Document {
 	if f.bare {
 		return document(list...)
 	}
+	// Whoever it is: a key with the tag of mail would expire as mail does.
+	deny(Statement{SID: "DenyTaggingCredentials", Action: []string{"s3:PutObjectTagging", "s3:PutObjectVersionTagging"}, Resource: one(n.objects("bots/*/credentials/*"))}, "")
 	router := n.RoleARN(n.RouterRole)
-	actions := []string{"s3:ListBucket", "s3:GetObject", "s3:PutObject"}
+	actions := []string{"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"}
 	if n.Mail.RemoveSource {
 		actions = append(actions, "s3:DeleteObject")
 	}
@@ -247,6 +250,7 @@ func BucketPolicy(n Names, f Form) Document {
 		router, Condition{"StringNotLike", "s3:prefix", one(mailDir + "*")})
 	deny(Statement{SID: "DenyRouterReadingOthers", Action: one("s3:GetObject"), NotResource: one(n.objects(mailDir + "*"))}, router)
 	deny(Statement{SID: "DenyRouterWritingOthers", Action: one("s3:PutObject"), NotResource: []string{n.objects("bots/*/inbound/*"), n.objects(refusedDir + "*")}}, router)
+	deny(Statement{SID: "DenyRouterTaggingOthers", Action: one("s3:PutObjectTagging"), NotResource: n.tagged()}, router)
 	if n.Mail.RemoveSource {
 		deny(Statement{SID: "DenyRouterRemovingOthers", Action: one("s3:DeleteObject"), NotResource: one(n.objects(mailDir + "*"))}, router)
 	}
