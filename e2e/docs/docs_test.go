@@ -22,6 +22,8 @@
 //	<!-- test: at "PROMPT" sign NAME -->            the same, with the signature of the user's wallet under a file
 //	<!-- test: node sdk -->, <!-- test: go sdk -->  the official SDKs, installed in the working directory
 //	<!-- test: needs COMMAND -->                    skip the next block where COMMAND fails
+//	<!-- test: mail of DOMAIN -->                   who sends mail for a domain, signed; the settings to be sent some
+//	<!-- test: mailed to NAME -->                   the block is a message that is sent so, to the address in $NAME
 //
 // $KEY is the key that the last stand-in takes. No session may show it, and
 // none may leave it in a file.
@@ -215,6 +217,10 @@ func (s *session) prepare(d directive, b *block, skip *bool) error {
 		return s.file(rest, b)
 	case "at":
 		return s.willType(rest)
+	case "mail":
+		return s.mailService(strings.TrimPrefix(rest, "of "))
+	case "mailed":
+		return s.mailed(strings.TrimPrefix(rest, "to "), b)
 	case "node", "go":
 		return s.installSDK(context.Background(), word)
 	case "needs":

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/e2e/cloud/rig"
+	"github.com/litentry/agentkeys/internal/testsrv/mailer"
 )
 
 // errNoTerminal says that there is no pseudo-terminal to be had here.
@@ -42,9 +43,10 @@ type session struct {
 	secrets   []string          // keys that must not show up
 	stands    map[string]string // address in the document → real address
 	answers   []answer
-	shown     bytes.Buffer // all that was printed
-	world     *rig.World   // of documents about a broker
-	stuck     bool         // a command does not end
+	shown     bytes.Buffer   // all that was printed
+	world     *rig.World     // of documents about a broker
+	mailer    *mailer.Mailer // who sends mail
+	stuck     bool           // a command does not end
 }
 
 // answer is what a person types when a prompt shows up.

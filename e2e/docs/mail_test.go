@@ -1,0 +1,74 @@
+package docs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/litentry/agentkeys/internal/testsrv/dns"
+	"github.com/litentry/agentkeys/internal/testsrv/mailer"
+)
+
+// exampleSMTP is where documents have a laptop take mail.
+const exampleSMTP = "127.0.0.1:7425"
+
+// mailService plays a service that sends mail and signs it: a DNS server that
+// has its records, which the session's process asks, and what sends.
+func (s *session) mailService(domain string) error {
+	if s.mailer != nil {
+		return errors.New("there is one sender of mail to a document")
+	}
+	names, err := dns.Start()
+	if err != nil {
+		return err
+	}
+	s.t.Cleanup(func() { _ = names.Close() })
+	if s.mailer, err = mailer.New(names, domain); err != nil {
+		return err
+	}
+	// A port that no other document is likely to have, as for agents.
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	at := ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		return err
+	}
+	s.stands[exampleSMTP] = at
+	_, port, err := net.SplitHostPort(at)
+	if err != nil {
+		return err
+	}
+	settings, err := json.Marshal(map[string]any{"port": json.Number(port), "resolver": names.Addr()})
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(s.home, ".config", "agentkeys")
+	if err := os.MkdirAll(config, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(config, "mail.json"), settings, 0o600)
+}
+
+// mailed sends the block as the service does, signed, to the address in a
+// variable of the session.
+func (s *session) mailed(variable string, b *block) error {
+	if s.mailer == nil {
+		return errors.New("no service sends mail yet")
+	}
+	out, code, err := s.run(`printf '%s' "$` + variable + `"`)
+	to := strings.TrimSpace(out)
+	if err != nil || code != 0 || to == "" {
+		return fmt.Errorf("$%s is not set: %w", variable, err)
+	}
+	text := strings.ReplaceAll(strings.Join(b.lines, "\r\n")+"\r\n", "ADDRESS", to)
+	_, from, _ := strings.Cut(text, "<")
+	from, _, _ = strings.Cut(from, ">")
+	return s.mailer.Send(context.Background(), s.stands[exampleSMTP], from, to, []byte(text))
+}
