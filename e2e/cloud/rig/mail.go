@@ -41,9 +41,6 @@ audit: audit
 	return p
 }
 
-// MailPort is where ServeMail takes mail.
-func (w *World) MailPort() string { return mailPort }
-
 // Swaks sends a mail as a person tries a mail server, and returns what was said.
 func (w *World) Swaks(to string, args ...string) string {
 	w.t.Helper()
