@@ -183,14 +183,28 @@ func (h *Host) mailSettings() (set MailSettings, remembered bool, err error) {
 	if set.Domain == "" {
 		set.Domain = DefaultMailDomain
 	}
-	return set, remembered, set.Check()
+	if err := set.Check(); err != nil {
+		return set, remembered, err
+	}
+	// As senders and the receiver's stamp have it, however it was written.
+	set.Domain, err = canonicalMailDomain(set.Domain)
+	return set, remembered, err
+}
+
+// canonicalMailDomain returns a domain as A-labels in lower case.
+func canonicalMailDomain(s string) (string, error) {
+	r, err := mailroute.New(mailroute.Rules{Domains: []string{s}, Tags: []string{"or"}})
+	if err != nil {
+		return "", fmt.Errorf("%w: the mail domain is none", ErrMailSettings)
+	}
+	return r.Domains()[0], nil
 }
 
 // Check refuses what cannot be, of what is set.
 func (m MailSettings) Check() error {
 	if m.Domain != "" {
-		if _, err := mailroute.New(mailroute.Rules{Domains: []string{m.Domain}, Tags: []string{"or"}}); err != nil {
-			return fmt.Errorf("%w: the mail domain is none", ErrMailSettings)
+		if _, err := canonicalMailDomain(m.Domain); err != nil {
+			return err
 		}
 	}
 	if m.Port < 0 || m.Port > 65535 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -370,22 +371,21 @@ func (h *Host) WaitMail(ctx context.Context, q MailWait, progress func(mailbox.S
 		return MailFound{}, fmt.Errorf("%w: it has not the form of one", ErrMailAddress)
 	case to.Wallet() != w:
 		return MailFound{}, fmt.Errorf("%w: it is that of %s", ErrMailAddress, to.Wallet())
-	case domain != h.mail.Domain:
+	case !strings.EqualFold(domain, h.mail.Domain):
 		return MailFound{}, fmt.Errorf("%w: its domain is not %s", ErrMailAddress, h.mail.Domain)
 	}
-	wait := time.Duration(q.Timeout) * time.Second
-	if wait <= 0 || wait > MaxMailWait {
+	if q.Timeout <= 0 || q.Timeout > int64(MaxMailWait/time.Second) {
 		return MailFound{}, fmt.Errorf("%w: mail is waited for up to %s", ErrMailSettings, MaxMailWait)
 	}
 	since := q.Since
 	if made, ok := to.Made(); since.IsZero() && ok {
 		since = made
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(q.Timeout)*time.Second)
 	defer cancel()
 	found, err := mailbox.Wait(ctx, mailbox.Options{
 		Inbox: h.mail.Inbox, Wallet: w, Service: q.Service, Rules: rules, Progress: progress,
-		Query:     verifymail.Query{To: to, Domain: domain, NotBefore: since, Want: q.Want},
+		Query:     verifymail.Query{To: to, Domain: h.mail.Domain, NotBefore: since, Want: q.Want},
 		Permanent: func(err error) bool { return errors.Is(err, ErrRefusedAway) || errors.Is(err, ErrLoggedOut) },
 	})
 	if err != nil {

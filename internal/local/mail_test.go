@@ -88,7 +88,7 @@ func (w *mailWorld) list(q MailQuery, n int) []MailInfo {
 	}
 }
 
-func (w *mailWorld) ops(op string) (events []grant.Event) {
+func (w *world) ops(op string) (events []grant.Event) {
 	w.t.Helper()
 	err := w.audit.Replay(0, func(e audit.Entry) error {
 		if e.Event.Op == op {
