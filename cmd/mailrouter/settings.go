@@ -33,7 +33,7 @@ const (
 	envWallet  = "AGENTKEYS_WALLET_MESSAGES_PER_HOUR" // in one instance; 0 is no limit, empty is 120
 	envSender  = "AGENTKEYS_SENDER_MESSAGES_PER_HOUR" // likewise; empty is 10000
 	envAddress = "AGENTKEYS_S3_ENDPOINT"              // AWS's if empty
-	envProfile = "AGENTKEYS_S3_COMPATIBLE"            // versitygw, or empty
+	envProfile = "AGENTKEYS_S3_COMPATIBLE"            // versitygw, or empty for AWS, where what is written is tagged
 )
 
 var known = []string{envBucket, envDomains, envTags, envRemove, envWallet, envSender, envAddress, envProfile}
@@ -82,6 +82,7 @@ func newHandler(environ []string, out io.Writer) (*handler, error) {
 	c := s3mail.Config{Region: need(envRegion, "Lambda sets it"), Bucket: need(envBucket, "name the bucket of the mail"), Endpoint: env[envAddress]}
 	switch env[envProfile] {
 	case "":
+		c.TagCopies = true
 	case "versitygw":
 		c.PathStyle, c.StreamCopies = true, true
 	default:

@@ -201,19 +201,56 @@ func (c *Cloud) bucketPart(name string) part {
 type rule struct {
 	ID              string
 	Prefix          string
-	ExpireDays      int32 `json:",omitempty"`
-	VersionDays     int32 `json:",omitempty"`
-	AbortUploadDays int32 `json:",omitempty"`
+	Tag             string `json:",omitempty"` // key=value; of more than one, all
+	ExpireDays      int32  `json:",omitempty"`
+	VersionDays     int32  `json:",omitempty"`
+	AbortUploadDays int32  `json:",omitempty"`
 }
 
-// rules expire what nobody reads again: mail that was sorted, and what stands
-// behind a newer version or a deletion.
+// rules expire what nobody reads again: mail, and what stands behind a newer
+// version or a deletion. What the router wrote is known by its tag, since a
+// prefix has no wildcards and sealed keys lie below bots/ too.
 func (c *Cloud) rules() []rule {
-	list := []rule{{ID: "agentkeys-mail", Prefix: "inbound/", ExpireDays: int32(c.MailDays)}}
-	if c.Mail != nil {
-		list = append(list, rule{ID: "agentkeys-refused", Prefix: "refused/", ExpireDays: int32(c.MailDays)})
+	return []rule{
+		{ID: "agentkeys-mail", Prefix: "inbound/", ExpireDays: int32(c.MailDays)},
+		{ID: "agentkeys-sorted", Tag: cloudpolicy.MailTag + "=" + cloudpolicy.MailTagValue, ExpireDays: int32(c.MailDays)},
+		{ID: "agentkeys-versions", VersionDays: int32(c.VersionDays), AbortUploadDays: 1},
 	}
-	return append(list, rule{ID: "agentkeys-versions", VersionDays: int32(c.VersionDays), AbortUploadDays: 1})
+}
+
+// filter is what r is about, as S3 takes it.
+func (r rule) filter() *types.LifecycleRuleFilter {
+	if key, value, ok := strings.Cut(r.Tag, "="); ok {
+		return &types.LifecycleRuleFilter{Tag: &types.Tag{Key: &key, Value: &value}}
+	}
+	return &types.LifecycleRuleFilter{Prefix: &r.Prefix}
+}
+
+// read takes a filter for what it is; sizes, which ours have not, it shows as
+// what no rule of ours has.
+func (r *rule) read(f *types.LifecycleRuleFilter) {
+	if f == nil {
+		return
+	}
+	r.Prefix = aws.ToString(f.Prefix)
+	tags, and := []types.Tag{}, f.And
+	if f.Tag != nil {
+		tags = append(tags, *f.Tag)
+	}
+	sized := f.ObjectSizeGreaterThan != nil || f.ObjectSizeLessThan != nil
+	if and != nil {
+		r.Prefix += aws.ToString(and.Prefix)
+		tags = append(tags, and.Tags...)
+		sized = sized || and.ObjectSizeGreaterThan != nil || and.ObjectSizeLessThan != nil
+	}
+	var list []string
+	for _, t := range tags {
+		list = append(list, aws.ToString(t.Key)+"="+aws.ToString(t.Value))
+	}
+	if sized {
+		list = append(list, "and a size")
+	}
+	r.Tag = strings.Join(list, " ")
 }
 
 func (c *Cloud) lifecyclePart(name string) part {
@@ -239,9 +276,7 @@ func (c *Cloud) lifecyclePart(name string) part {
 					continue // the user's own rules stay as they are
 				}
 				h := rule{ID: aws.ToString(r.ID)}
-				if r.Filter != nil {
-					h.Prefix = aws.ToString(r.Filter.Prefix)
-				}
+				h.read(r.Filter)
 				if r.Expiration != nil {
 					h.ExpireDays = aws.ToInt32(r.Expiration.Days)
 				}
@@ -266,7 +301,7 @@ func (c *Cloud) lifecyclePart(name string) part {
 			}
 			all = slices.DeleteFunc(all, isOurs)
 			for _, r := range c.rules() {
-				t := types.LifecycleRule{ID: &r.ID, Status: types.ExpirationStatusEnabled, Filter: &types.LifecycleRuleFilter{Prefix: &r.Prefix}}
+				t := types.LifecycleRule{ID: &r.ID, Status: types.ExpirationStatusEnabled, Filter: r.filter()}
 				if r.ExpireDays > 0 {
 					t.Expiration = &types.LifecycleExpiration{Days: &r.ExpireDays}
 				}

@@ -73,6 +73,10 @@ type file struct {
 			Batch       int32  `yaml:"batch_size"`
 			Concurrency int32  `yaml:"max_concurrency"`
 		} `yaml:"queue"`
+		Limits struct {
+			Wallet int32 `yaml:"wallet_messages_per_hour"`
+			Sender int32 `yaml:"sender_messages_per_hour"`
+		} `yaml:"limits"`
 		RemoveSource bool   `yaml:"remove_source"`
 		PlainSMTP    bool   `yaml:"plain_smtp"`
 		AlarmTopic   string `yaml:"alarm_topic"`
@@ -118,6 +122,7 @@ func Load(path string) (Config, error) {
 	in.MailPrefix, in.Keep.MailDays, in.Keep.VersionDays = "inbound/", 30, 30
 	in.Mail.Function.Architecture, in.Mail.Function.MemoryMB, in.Mail.Function.Seconds, in.Mail.Function.LogDays = "arm64", 128, 30, 30
 	in.Mail.Queue.Name, in.Mail.Queue.Batch, in.Mail.Queue.Concurrency = "agentkeys-mail", 10, 10
+	in.Mail.Limits.Wallet, in.Mail.Limits.Sender = 120, 10_000
 	f, err := conf.Read(path, &in)
 	if err != nil {
 		return Config{}, err

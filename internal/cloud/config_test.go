@@ -56,7 +56,7 @@ func TestLoadMail(t *testing.T) {
 		t.Errorf("%+v", c.Names.Mail)
 	}
 	m := *c.Mail
-	if m.Architecture != "arm64" || m.MemoryMB != 128 || m.Seconds != 30 || m.Reserved != 0 || m.Batch != 10 || m.Concurrency != 10 || m.LogDays != 30 || m.PlainSMTP || m.Tags != nil || !filepath.IsAbs(m.Package) {
+	if m.Architecture != "arm64" || m.MemoryMB != 128 || m.Seconds != 30 || m.Reserved != 0 || m.Batch != 10 || m.Concurrency != 10 || m.LogDays != 30 || m.WalletPerHour != 120 || m.SenderPerHour != 10_000 || m.PlainSMTP || m.Tags != nil || !filepath.IsAbs(m.Package) {
 		t.Errorf("%+v", m)
 	}
 	if files, err := Render(c); err != nil || len(files) != 12 {
@@ -124,6 +124,8 @@ func TestFaultsNameSettingValueAndCure(t *testing.T) {
 		"large batch":            {mail("  queue: {batch_size: 11}\n"), "mail.queue.batch_size", "10"},
 		"one at once":            {mail("  queue: {max_concurrency: 1}\n"), "mail.queue.max_concurrency", "10"},
 		"thrown back":            {function("reserved_concurrency: 5"), "mail.queue.max_concurrency", "no more than"},
+		"fewer than none":        {mail("  limits: {wallet_messages_per_hour: -1}\n"), "mail.limits.wallet_messages_per_hour", "no limit"},
+		"more than many":         {mail("  limits: {sender_messages_per_hour: 1000000001}\n"), "mail.limits.sender_messages_per_hour", "no limit"},
 		"queue's name":           {mail("  queue: {name: a.fifo}\n"), "mail.queue.name", "75"},
 		"its own dead letters":   {mail("  queue: {name: x, dead_letters: x}\n"), "mail.queue.dead_letters", "its own name"},
 		"topic":                  {mail("  alarm_topic: alarms\n"), "mail.alarm_topic", "arn:aws:sns"},

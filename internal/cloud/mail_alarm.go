@@ -40,7 +40,7 @@ func (c *Cloud) alarms() []alarm {
 	of := func(k, v string) map[string]string { return map[string]string{k: v} }
 	list := []alarm{
 		{
-			Name: "dead-letters", Description: "mail that could not be sorted after several tries waits in the dead-letter queue",
+			Name: "dead-letters", Description: "mail that could not be sorted for six hours waits in the dead-letter queue",
 			Namespace: "AWS/SQS", Metric: "ApproximateNumberOfMessagesVisible", Dimensions: of("QueueName", c.Names.Mail.DeadLetters), Statistic: "Maximum", Seconds: 60, Periods: 1,
 		},
 		{

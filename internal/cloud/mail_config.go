@@ -31,6 +31,9 @@ type Mail struct {
 	// once.
 	Batch, Concurrency int32
 	LogDays            int32
+	// WalletPerHour and SenderPerHour are how many messages one running function
+	// places for a wallet, and of a sender; 0 is no limit.
+	WalletPerHour, SenderPerHour int32
 	// PlainSMTP lets in mail from servers that speak no TLS.
 	PlainSMTP bool
 	// AlarmTopic is the SNS topic that alarms are sent to, as an ARN; "" is none.
@@ -112,6 +115,9 @@ func (in *file) mail(f *conf.File) *Mail {
 	}
 	within("mail.queue.batch_size", m.Queue.Batch, 1, 10, "it is not between 1 and 10", "write 10")
 	within("mail.queue.max_concurrency", m.Queue.Concurrency, 2, 1000, "it is not between 2 and 1000, as Lambda takes it", "write 10")
+	const many = 1_000_000_000
+	within("mail.limits.wallet_messages_per_hour", m.Limits.Wallet, 0, many, "it is not between 0 and 1000000000", "write 120, or 0 for no limit")
+	within("mail.limits.sender_messages_per_hour", m.Limits.Sender, 0, many, "it is not between 0 and 1000000000", "write 10000, or 0 for no limit")
 	if m.Function.Reserved > 0 && m.Queue.Concurrency > m.Function.Reserved {
 		f.Fault("mail.queue.max_concurrency", "", "it is more than reserved_concurrency, so that messages are thrown back until they count as failed", "write no more than reserved_concurrency")
 	}
@@ -128,7 +134,7 @@ func (in *file) mail(f *conf.File) *Mail {
 	return &Mail{
 		Domains: m.Domains, Tags: m.Tags, Package: f.Path(m.Function.Package), Architecture: m.Function.Architecture,
 		MemoryMB: m.Function.MemoryMB, Seconds: m.Function.Seconds, Reserved: m.Function.Reserved, Batch: m.Queue.Batch, Concurrency: m.Queue.Concurrency,
-		LogDays: m.Function.LogDays, PlainSMTP: m.PlainSMTP, AlarmTopic: m.AlarmTopic, MailFrom: m.MailFrom, DMARCReports: m.DMARCReports,
+		LogDays: m.Function.LogDays, WalletPerHour: m.Limits.Wallet, SenderPerHour: m.Limits.Sender, PlainSMTP: m.PlainSMTP, AlarmTopic: m.AlarmTopic, MailFrom: m.MailFrom, DMARCReports: m.DMARCReports,
 	}
 }
 

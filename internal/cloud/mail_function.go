@@ -92,11 +92,15 @@ func (c *Cloud) architecture() string {
 	return string(lambdatypes.ArchitectureArm64)
 }
 
-// environment is what cmd/mailrouter reads.
+// environment is what cmd/mailrouter reads. It names every limit, so that one
+// that somebody changed by hand is seen. AGENTKEYS_S3_COMPATIBLE is not there:
+// at AWS the router tags what it writes.
 func (c *Cloud) environment() map[string]string {
 	return map[string]string{
 		"AGENTKEYS_BUCKET": c.Names.Bucket, "AGENTKEYS_MAIL_DOMAINS": strings.Join(c.Mail.Domains, ","), "AGENTKEYS_MAIL_TAGS": strings.Join(c.Mail.Tags, ","),
-		"AGENTKEYS_REMOVE_SOURCE": strconv.FormatBool(c.Names.Mail.RemoveSource),
+		"AGENTKEYS_REMOVE_SOURCE":            strconv.FormatBool(c.Names.Mail.RemoveSource),
+		"AGENTKEYS_WALLET_MESSAGES_PER_HOUR": strconv.Itoa(int(c.Mail.WalletPerHour)),
+		"AGENTKEYS_SENDER_MESSAGES_PER_HOUR": strconv.Itoa(int(c.Mail.SenderPerHour)),
 	}
 }
 

@@ -20,16 +20,26 @@ const (
 	// keepMessages is how long a queue keeps a message, in seconds: the longest
 	// that SQS has, 14 days.
 	keepMessages = 14 * 24 * 3600
-	// maxReceive is how often a message is tried before it counts as failed.
-	maxReceive = 5
 	// visibilities is how many of the function's timeouts a message stays out of
 	// sight, as Lambda's guide has it: throttled calls are tried again within it.
 	visibilities = 6
+	// retrySeconds is how long a message is tried before it counts as failed.
+	retrySeconds = 6 * 3600
 	// notificationID names the one notification that is ours.
 	notificationID = "agentkeys-inbound"
 	arrivals       = "s3:ObjectCreated:*"
 	inbound        = "inbound/"
 )
+
+// visibility is how long a message stays out of sight, in seconds.
+func (m *Mail) visibility() int { return visibilities * int(m.Seconds) }
+
+// maxReceive is how often a message is tried. What the router defers, because a
+// limit is reached or the store is away, counts as tried, since all that the
+// queue knows is that it was received: so the number follows from how long mail
+// is to be tried, and the time between two tries. What can never be sorted does
+// not come back; the router refuses it.
+func (m *Mail) maxReceive() int { return retrySeconds / m.visibility() }
 
 // queueSettings are a queue's, as they are compared.
 type queueSettings struct {
@@ -54,7 +64,7 @@ func (c *Cloud) queueParts() []part {
 	var list []part
 	list = append(list, c.queuePart(n.Mail.DeadLetters, queueSettings{VisibilitySeconds: 30, RetentionSeconds: keepMessages, SQSEncryption: true, DeadLettersOf: []string{work}}, cloudpolicy.DeadLetterPolicy(n))...)
 	return append(list, c.queuePart(n.Mail.Queue, queueSettings{
-		VisibilitySeconds: visibilities * int(c.Mail.Seconds), RetentionSeconds: keepMessages, SQSEncryption: true, DeadLetters: dead, MaxReceive: maxReceive,
+		VisibilitySeconds: c.Mail.visibility(), RetentionSeconds: keepMessages, SQSEncryption: true, DeadLetters: dead, MaxReceive: c.Mail.maxReceive(),
 	}, cloudpolicy.QueuePolicy(n))...)
 }
 

@@ -135,8 +135,8 @@ func addMail(t *Template, c Config, tags []tag) {
 	})
 	add("DeadLettersPolicy", "AWS::SQS::QueuePolicy", queuePolicyProperties{[]ref{{"DeadLetters"}}, cloudpolicy.DeadLetterPolicy(n)})
 	add("Queue", "AWS::SQS::Queue", queueProperties{
-		QueueName: n.Mail.Queue, VisibilityTimeout: visibilities * int(m.Seconds), MessageRetentionPeriod: keepMessages, SqsManagedSseEnabled: true,
-		RedrivePolicy: &redrive{dead, maxReceive}, Tags: tags,
+		QueueName: n.Mail.Queue, VisibilityTimeout: m.visibility(), MessageRetentionPeriod: keepMessages, SqsManagedSseEnabled: true,
+		RedrivePolicy: &redrive{dead, m.maxReceive()}, Tags: tags,
 	}, "DeadLetters")
 	add("QueuePolicy", "AWS::SQS::QueuePolicy", queuePolicyProperties{[]ref{{"Queue"}}, cloudpolicy.QueuePolicy(n)})
 	want := cl.function()

@@ -73,11 +73,12 @@ func TestMailFromNothing(t *testing.T) {
 	}
 	q := f.Queues["agentkeys-mail"]
 	if q.Attributes["VisibilityTimeout"] != "180" || q.Attributes["MessageRetentionPeriod"] != "1209600" || q.Attributes["SqsManagedSseEnabled"] != "true" ||
-		!strings.Contains(q.Attributes["RedrivePolicy"], `"maxReceiveCount":5`) || len(q.Messages) != 1 {
+		!strings.Contains(q.Attributes["RedrivePolicy"], `"maxReceiveCount":120`) || len(q.Messages) != 1 {
 		t.Errorf("%+v", q)
 	}
 	fn := f.Functions["agentkeys-router"]
-	if want := map[string]string{"AGENTKEYS_BUCKET": "agentkeys-example", "AGENTKEYS_MAIL_DOMAINS": "mail.example.com,in.example.org", "AGENTKEYS_MAIL_TAGS": "or,hf", "AGENTKEYS_REMOVE_SOURCE": "false"}; !maps.Equal(fn.Environment, want) {
+	if want := map[string]string{"AGENTKEYS_BUCKET": "agentkeys-example", "AGENTKEYS_MAIL_DOMAINS": "mail.example.com,in.example.org", "AGENTKEYS_MAIL_TAGS": "or,hf", "AGENTKEYS_REMOVE_SOURCE": "false",
+		"AGENTKEYS_WALLET_MESSAGES_PER_HOUR": "120", "AGENTKEYS_SENDER_MESSAGES_PER_HOUR": "10000"}; !maps.Equal(fn.Environment, want) {
 		t.Errorf("%v", fn.Environment)
 	}
 	if fn.Architecture != "arm64" || fn.Memory != 128 || fn.Timeout != 30 || fn.Reserved != nil {
@@ -88,7 +89,7 @@ func TestMailFromNothing(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-	if len(f.Mappings) != 1 || len(f.Alarms) != 5 || f.Logs["/aws/lambda/agentkeys-router"].Days != 30 || !strings.Contains(f.Settings["lifecycle"], "<Prefix>refused/</Prefix>") {
+	if len(f.Mappings) != 1 || len(f.Alarms) != 5 || f.Logs["/aws/lambda/agentkeys-router"].Days != 30 || !strings.Contains(f.Settings["lifecycle"], "<Tag><Key>agentkeys</Key><Value>mail</Value></Tag>") {
 		t.Errorf("%d mappings, %d alarms, %v", len(f.Mappings), len(f.Alarms), f.Logs)
 	}
 
@@ -124,11 +125,20 @@ func TestMailDrift(t *testing.T) {
 	alarm := func(key string, v cbor.Value) func() {
 		return func() { f.Alarms["agentkeys-router-dead-letters"].Fields[key] = v }
 	}
-	for name, d := range map[string]struct {
+	type drift struct {
 		change func()
 		part   string
 		looked bool // verify has a row about it
-	}{
+	}
+	lifecycle := func(old, new string) drift {
+		return drift{func() {
+			if !strings.Contains(f.Settings["lifecycle"], old) {
+				t.Errorf("%s is not in %s", old, f.Settings["lifecycle"])
+			}
+			f.Settings["lifecycle"] = strings.ReplaceAll(f.Settings["lifecycle"], old, new)
+		}, "bucket agentkeys-example: lifecycle", false}
+	}
+	for name, d := range map[string]drift{
 		"no scanning":            {func() { f.RuleSets["agentkeys"][0].Scanned = false }, "receipt rule inbound", true},
 		"the rule is off":        {func() { f.RuleSets["agentkeys"][0].Enabled = false }, "receipt rule inbound", true},
 		"the rule is gone":       {func() { f.RuleSets["agentkeys"] = nil }, "receipt rule inbound", false},
@@ -167,7 +177,18 @@ func TestMailDrift(t *testing.T) {
 		"alarmed too late":    {alarm("Threshold", cbor.Float64(1000)), "alarm agentkeys-router-dead-letters", false},
 		"no alarm":            {func() { delete(f.Alarms, "agentkeys-router-late") }, "alarm agentkeys-router-late", false},
 		"nothing is notified": {func() { delete(f.Settings, "notification") }, "bucket agentkeys-example: notification", true},
-		"refused mail stays":  {func() { f.Settings["lifecycle"] = strings.ReplaceAll(f.Settings["lifecycle"], "refused/", "other/") }, "bucket agentkeys-example: lifecycle", false},
+		"a limit is lifted":   {func() { fn.Environment["AGENTKEYS_WALLET_MESSAGES_PER_HOUR"] = "0" }, "function agentkeys-router", false},
+		"few tries": {func() {
+			queue.Attributes["RedrivePolicy"] = strings.ReplaceAll(queue.Attributes["RedrivePolicy"], "120", "5")
+		}, "queue agentkeys-mail", false},
+		"sorted mail stays":    lifecycle("<Value>mail</Value>", "<Value>other</Value>"),
+		"all of it expires":    lifecycle("<Tag><Key>agentkeys</Key><Value>mail</Value></Tag>", "<Prefix></Prefix>"),
+		"of one prefix only":   lifecycle("<Tag><Key>agentkeys</Key><Value>mail</Value></Tag>", "<And><Prefix>bots/</Prefix><Tag><Key>agentkeys</Key><Value>mail</Value></Tag></And>"),
+		"of large mail only":   lifecycle("<Tag><Key>agentkeys</Key><Value>mail</Value></Tag>", "<And><ObjectSizeGreaterThan>9</ObjectSizeGreaterThan><Tag><Key>agentkeys</Key><Value>mail</Value></Tag></And>"),
+		"the rule is disabled": lifecycle("<ID>agentkeys-sorted</ID><Status>Enabled", "<ID>agentkeys-sorted</ID><Status>Disabled"),
+		"the router may not tag": {func() {
+			f.Roles["agentkeys-router"].Inline[ourPolicy] = strings.ReplaceAll(f.Roles["agentkeys-router"].Inline[ourPolicy], "s3:PutObjectTagging", "s3:GetObjectTagging")
+		}, "role agentkeys-router: policy", false},
 	} {
 		d.change()
 		plan, err := c.Plan(t.Context(), silent)
@@ -511,13 +532,15 @@ func TestMailSettings(t *testing.T) {
 	conf := c.Config
 	m := *conf.Mail
 	m.Reserved, m.Seconds, m.MemoryMB, m.Batch, m.Concurrency, m.PlainSMTP, m.Tags = 5, 60, 256, 1, 2, true, []string{"or"}
+	m.WalletPerHour, m.SenderPerHour = 7, 0
 	m.Architecture, m.Package = "amd64", writePackage(t, 0x3e)
 	conf.Mail, conf.Names.Mail.RemoveSource = &m, true
 	c = reopen(t, conf)
 	mustApply(t, c)
 	mustBeEmpty(t, c)
 	fn := f.Functions["agentkeys-router"]
-	if *fn.Reserved != 5 || fn.Timeout != 60 || fn.Memory != 256 || fn.Architecture != "x86_64" || fn.Environment["AGENTKEYS_REMOVE_SOURCE"] != "true" || f.Queues["agentkeys-mail"].Attributes["VisibilityTimeout"] != "360" {
+	if *fn.Reserved != 5 || fn.Timeout != 60 || fn.Memory != 256 || fn.Architecture != "x86_64" || fn.Environment["AGENTKEYS_REMOVE_SOURCE"] != "true" ||
+		fn.Environment["AGENTKEYS_WALLET_MESSAGES_PER_HOUR"] != "7" || fn.Environment["AGENTKEYS_SENDER_MESSAGES_PER_HOUR"] != "0" || !strings.Contains(f.Queues["agentkeys-mail"].Attributes["RedrivePolicy"], ":60}") || f.Queues["agentkeys-mail"].Attributes["VisibilityTimeout"] != "360" {
 		t.Errorf("%+v", fn)
 	}
 	if !strings.Contains(f.Roles["agentkeys-router"].Inline[ourPolicy], "s3:DeleteObject") || f.RuleSets["agentkeys"][0].TLS != "Optional" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -188,6 +189,7 @@ type lifecycleRule struct {
 	ID                             string `json:"Id"`
 	Status                         string
 	Prefix                         string         `json:",omitempty"`
+	TagFilters                     []tag          `json:",omitempty"`
 	ExpirationInDays               int32          `json:",omitempty"`
 	ExpiredObjectDeleteMarker      bool           `json:",omitempty"`
 	NoncurrentVersionExpiration    *noncurrent    `json:",omitempty"`
@@ -225,6 +227,9 @@ func CloudFormation(c Config) Template {
 	bucket.BucketEncryption.ServerSideEncryptionConfiguration[0].ServerSideEncryptionByDefault.SSEAlgorithm = "AES256"
 	for _, r := range (&Cloud{Config: c}).rules() {
 		l := lifecycleRule{ID: r.ID, Status: "Enabled", Prefix: r.Prefix, ExpirationInDays: r.ExpireDays}
+		if key, value, ok := strings.Cut(r.Tag, "="); ok {
+			l.TagFilters = []tag{{key, value}}
+		}
 		if r.VersionDays > 0 {
 			l.NoncurrentVersionExpiration, l.ExpiredObjectDeleteMarker = &noncurrent{r.VersionDays}, true
 		}

@@ -51,7 +51,7 @@ func withMail(t *testing.T, conf Config) Config {
 	conf.Names.Mail = cloudpolicy.Mail{Queue: "agentkeys-mail", DeadLetters: "agentkeys-mail-dead", Function: "agentkeys-router"}
 	conf.Mail = &Mail{
 		Domains: []string{"mail.example.com", "in.example.org"}, Tags: []string{"or", "hf"}, Package: writePackage(t, 0xb7), Architecture: "arm64", MemoryMB: 128, Seconds: 30,
-		Batch: 10, Concurrency: 10, LogDays: 30, AlarmTopic: "arn:aws:sns:eu-central-1:012345678901:alarms", MailFrom: "bounce", DMARCReports: "dmarc@example.net",
+		Batch: 10, Concurrency: 10, LogDays: 30, WalletPerHour: 120, SenderPerHour: 10_000, AlarmTopic: "arn:aws:sns:eu-central-1:012345678901:alarms", MailFrom: "bounce", DMARCReports: "dmarc@example.net",
 	}
 	return conf
 }

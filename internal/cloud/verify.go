@@ -275,6 +275,21 @@ func (v *verifier) denied(ctx context.Context, a, b, broker *s3.Client, why stri
 	write(wa, a, "put a neighbour's prefix", strings.TrimSuffix(v.own(0), "/")+"0/credentials/"+v.run)
 	write(wa, a, "put its prefix in upper case", "bots/0x"+strings.ToUpper(v.probe.Wallets[0].String()[2:])+"/credentials/"+v.run)
 	write(wa, a, "put at the root", v.run)
+	if v.Compatible == "" { // elsewhere nothing expires by its tag
+		tag := cloudpolicy.MailTag + "=" + cloudpolicy.MailTagValue
+		tagged := v.own(0) + "credentials/" + v.run + ".tag"
+		v.written[tagged] = true
+		try(wa, "put own credential with the tag of mail", func() error {
+			_, err := a.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &tagged, Tagging: &tag, Body: strings.NewReader("x")})
+			return err
+		})
+		try("wallet B", "tag its own credential as mail", func() error {
+			_, err := b.PutObjectTagging(ctx, &s3.PutObjectTaggingInput{Bucket: &bucket, Key: aws.String(other + "credentials/" + v.run + ".enc"), Tagging: &types.Tagging{
+				TagSet: []types.Tag{{Key: aws.String(cloudpolicy.MailTag), Value: aws.String(cloudpolicy.MailTagValue)}},
+			}})
+			return err
+		})
+	}
 	try(wa, "read the bucket's policy", func() error {
 		_, err := a.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &bucket})
 		return err

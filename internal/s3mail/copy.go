@@ -74,13 +74,19 @@ func (b *Bucket) serverCopy(ctx context.Context, creds aws.CredentialsProvider, 
 	if err != nil {
 		return err
 	}
-	res, err := b.conn.Plain(ctx, http.MethodPut, to, http.Header{
+	header := http.Header{
 		"X-Amz-Copy-Source":          {source},
 		"X-Amz-Copy-Source-If-Match": {quote(v)},
 		"If-None-Match":              {"*"},
-		// Otherwise a tag of the source would take permissions on tags.
+		// Otherwise a tag of the source would take more permissions on tags.
 		"X-Amz-Tagging-Directive": {string(types.TaggingDirectiveReplace)},
-	}, c)
+	}
+	var tag *string
+	if b.c.TagCopies {
+		tag = aws.String(Tag)
+		header["X-Amz-Tagging"] = []string{Tag}
+	}
+	res, err := b.conn.Plain(ctx, http.MethodPut, to, header, c)
 	if err == nil {
 		done, f := copied(res), plainFault(res)
 		res.Body.Close()
@@ -94,7 +100,7 @@ func (b *Bucket) serverCopy(ctx context.Context, creds aws.CredentialsProvider, 
 	_, err = b.conn.SDK.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket: &b.c.Bucket, Key: &to, CopySource: &source,
 		CopySourceIfMatch: aws.String(quote(v)), IfNoneMatch: aws.String("*"),
-		TaggingDirective: types.TaggingDirectiveReplace,
+		TaggingDirective: types.TaggingDirectiveReplace, Tagging: tag,
 	}, b.as(creds))
 	if err != nil {
 		return sdkFault(err)

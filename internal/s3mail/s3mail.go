@@ -23,8 +23,15 @@
 // come back until the queue gives them up, and nothing worse.
 //
 // What else the role needs: s3:GetObject on inbound/*, s3:PutObject on
-// bots/*/inbound/* and refused/*, and s3:DeleteObject on inbound/* if sorted
-// mail is removed. Copies leave tags behind, so no permission on tags.
+// bots/*/inbound/* and refused/*, s3:PutObjectTagging there as well if copies
+// are tagged, and s3:DeleteObject on inbound/* if sorted mail is removed.
+//
+// # Tags
+//
+// A copy is tagged so that the bucket's lifecycle can remove it in time: its
+// rules know prefixes without wildcards, and sealed keys lie below the same
+// bots/<wallet>/. The tag is named in the copy's own request, with the directive
+// REPLACE: COPY would also take s3:GetObjectTagging on what has arrived.
 package s3mail
 
 import (
@@ -66,6 +73,9 @@ type Config struct {
 	// whatever the request's If-None-Match says, as VersityGW 1.8 does: then
 	// copies go through here, piece by piece, as one conditional PutObject.
 	StreamCopies bool
+	// TagCopies puts Tag on every copy. It is not for StreamCopies: what writes
+	// an object there has no tags.
+	TagCopies bool
 	// Client, if nil, is one that follows no redirects and knows no proxy.
 	Client aws.HTTPClient
 }
@@ -99,14 +109,22 @@ func Open(c Config, creds Credentials) (*Bucket, error) {
 	conn, err := s3conn.New(s3conn.Config{
 		Region: c.Region, Bucket: c.Bucket, Endpoint: c.Endpoint, Plaintext: c.Plaintext, PathStyle: c.PathStyle, Client: c.Client,
 	})
-	if err == nil && creds.Router == nil && creds.Wallet == nil {
+	switch {
+	case err != nil:
+	case creds.Router == nil && creds.Wallet == nil:
 		err = errors.New("no credentials")
+	case c.TagCopies && c.StreamCopies:
+		err = errors.New("copies that are streamed carry no tags")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return &Bucket{c, conn, creds}, nil
 }
+
+// Tag is what copies carry if Config.TagCopies, as a URL's query; it is
+// cloudpolicy's MailTag.
+const Tag = "agentkeys=mail"
 
 // The places of mail, as package mailstore draws them.
 const (

@@ -571,10 +571,11 @@ func TestConfig(t *testing.T) {
 		t.Error(err)
 	}
 	for what, change := range map[string]func(*s3mail.Config){
-		"no region":  func(c *s3mail.Config) { c.Region = "" },
-		"no bucket":  func(c *s3mail.Config) { c.Bucket = "" },
-		"http":       func(c *s3mail.Config) { c.Endpoint = "http://s3.example.com" },
-		"a password": func(c *s3mail.Config) { c.Endpoint = "https://a:hunter2@s3.example.com" },
+		"no region":        func(c *s3mail.Config) { c.Region = "" },
+		"no bucket":        func(c *s3mail.Config) { c.Bucket = "" },
+		"http":             func(c *s3mail.Config) { c.Endpoint = "http://s3.example.com" },
+		"tags in a stream": func(c *s3mail.Config) { c.TagCopies, c.StreamCopies = true, true },
+		"a password":       func(c *s3mail.Config) { c.Endpoint = "https://a:hunter2@s3.example.com" },
 	} {
 		c := good
 		change(&c)

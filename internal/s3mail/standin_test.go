@@ -49,6 +49,7 @@ type object struct {
 	data []byte
 	etag string
 	at   time.Time
+	tag  string
 }
 
 func newStandIn(t testing.TB) *standIn {
@@ -88,7 +89,7 @@ func (s *standIn) put(key string, data []byte) {
 
 func newObject(data []byte) object {
 	sum := md5.Sum(data)
-	return object{data, `"` + hex.EncodeToString(sum[:]) + `"`, time.Now().Truncate(time.Second)}
+	return object{data, `"` + hex.EncodeToString(sum[:]) + `"`, time.Now().Truncate(time.Second), ""}
 }
 
 func (s *standIn) keys() []string {
@@ -191,7 +192,11 @@ func (s *standIn) serve(w http.ResponseWriter, r *http.Request, key string) {
 			fail(w, http.StatusPreconditionFailed, "PreconditionFailed", condition("If-None-Match"))
 		case isCopy:
 			if !s.forget {
-				s.objects[key] = object{source.data, source.etag, time.Now()}
+				o := object{source.data, source.etag, time.Now(), source.tag}
+				if r.Header.Get("X-Amz-Tagging-Directive") == "REPLACE" {
+					o.tag = r.Header.Get("X-Amz-Tagging")
+				}
+				s.objects[key] = o
 			}
 			fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<CopyObjectResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>&quot;%s&quot;</ETag></CopyObjectResult>", strings.Trim(source.etag, `"`))
 		default:

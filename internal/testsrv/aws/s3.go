@@ -1,6 +1,8 @@
 package aws
 
 import (
+	"bytes"
+	"crypto/md5"
 	"encoding/xml"
 	"fmt"
 	"html"
@@ -9,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/litentry/agentkeys/internal/cloudpolicy"
 )
@@ -108,7 +111,7 @@ func (s *Server) s3(w http.ResponseWriter, r *http.Request) {
 	case key == "":
 		text, f = s.bucket(w, r, bucket, body)
 	default:
-		text, f = s.object(r, key, body)
+		text, f = s.object(w, r, key, body)
 	}
 	if f != nil {
 		w.WriteHeader(f.status)
@@ -146,6 +149,10 @@ func (s *Server) setting(r *http.Request, name, body string) (string, *fault) {
 		case "policy":
 			if policy(body) == nil {
 				return "", refuse(400, "MalformedPolicy", "it is no policy")
+			}
+		case "lifecycle":
+			if f := checkLifecycle(body); f != nil {
+				return "", f
 			}
 		case "notification":
 			if f := s.notify(body); f != nil {
@@ -253,7 +260,10 @@ func (s *Server) bucket(w http.ResponseWriter, r *http.Request, name string, bod
 	return "", nil
 }
 
-func (s *Server) object(r *http.Request, key string, body []byte) (string, *fault) {
+func (s *Server) object(w http.ResponseWriter, r *http.Request, key string, body []byte) (string, *fault) {
+	if r.URL.Query().Has("tagging") {
+		return "", s.tagObject(r, key, body)
+	}
 	action := map[string]string{http.MethodGet: "s3:GetObject", http.MethodHead: "s3:GetObject", http.MethodPut: "s3:PutObject", http.MethodDelete: "s3:DeleteObject"}[r.Method]
 	_, source, _ := strings.Cut(r.Header.Get("X-Amz-Copy-Source"), "/")
 	if !s.may(r, action, key, nil) || source != "" && !s.may(r, "s3:GetObject", source, nil) {
@@ -261,22 +271,39 @@ func (s *Server) object(r *http.Request, key string, body []byte) (string, *faul
 	}
 	switch r.Method {
 	case http.MethodPut:
+		tag, f := s.tagOfPut(r, key, source)
+		if f != nil {
+			return "", f
+		}
 		if _, there := s.Objects[key]; there && r.Header.Get("If-None-Match") == "*" {
 			return "", refuse(412, "PreconditionFailed", "it is there")
 		}
+		answer := ""
 		if source != "" {
-			s.Objects[key] = s.Objects[source]
-			return "<CopyObjectResult/>", nil
+			have, ok := s.Objects[source]
+			if match := r.Header.Get("X-Amz-Copy-Source-If-Match"); !ok || match != "" && match != etag(have) {
+				return "", refuse(412, "PreconditionFailed", "the source is another")
+			}
+			body, answer = have, "<CopyObjectResult><ETag>"+html.EscapeString(etag(have))+"</ETag></CopyObjectResult>"
 		}
 		s.Objects[key] = body
+		delete(s.ObjectTags, key)
+		if tag != "" {
+			s.ObjectTags[key] = tag
+		}
+		return answer, nil
 	case http.MethodDelete:
 		delete(s.Objects, key)
+		delete(s.ObjectTags, key)
 	default:
 		have, ok := s.Objects[key]
 		if !ok {
 			return "", refuse(404, "NoSuchKey", "there is none")
 		}
-		return string(have), nil
+		w.Header().Set("ETag", etag(have))
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(have))
 	}
 	return "", nil
 }
+
+func etag(data []byte) string { return fmt.Sprintf("\"%x\"", md5.Sum(data)) }

@@ -42,16 +42,18 @@ const Mark = "agentkeys:managed"
 type Server struct {
 	URL string
 
-	Roles     map[string]*Role
-	Provider  *Provider
-	Bucket    string            // its name; "" is none
-	Settings  map[string]string // of the bucket, by subresource
-	Objects   map[string][]byte
-	Queues    map[string]*Queue
-	Functions map[string]*Function
-	Mappings  map[string]*Mapping
-	Alarms    map[string]*Alarm
-	Logs      map[string]*Log
+	Roles    map[string]*Role
+	Provider *Provider
+	Bucket   string            // its name; "" is none
+	Settings map[string]string // of the bucket, by subresource
+	Objects  map[string][]byte
+	// ObjectTags are the tags of objects that have any, each as a URL's query.
+	ObjectTags map[string]string
+	Queues     map[string]*Queue
+	Functions  map[string]*Function
+	Mappings   map[string]*Mapping
+	Alarms     map[string]*Alarm
+	Logs       map[string]*Log
 	// Identities, RuleSets and Active are SES's, of the one region that is used.
 	Identities map[string]*Identity
 	RuleSets   map[string][]*Rule
@@ -80,7 +82,7 @@ func Start() (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		URL: "http://" + l.Addr().String(), Roles: map[string]*Role{}, Objects: map[string][]byte{}, Queues: map[string]*Queue{}, Functions: map[string]*Function{},
+		URL: "http://" + l.Addr().String(), Roles: map[string]*Role{}, Objects: map[string][]byte{}, ObjectTags: map[string]string{}, Queues: map[string]*Queue{}, Functions: map[string]*Function{},
 		Mappings: map[string]*Mapping{}, Alarms: map[string]*Alarm{}, Logs: map[string]*Log{}, Identities: map[string]*Identity{}, RuleSets: map[string][]*Rule{},
 		Early: map[string]int{}, sessions: map[string]session{AdminKey: {}},
 	}
