@@ -71,7 +71,8 @@ func (s *Server) listMail(r *http.Request) (any, error) {
 	return s.host.Mails(r.Context(), q)
 }
 
-func (s *Server) showMail(r *http.Request) (any, error) {
+// oneMail answers a request about one message.
+func oneMail[T any](r *http.Request, f func(context.Context, local.MailQuery, agentkeys.MessageID) (T, error)) (any, error) {
 	q, err := mailQuery(r)
 	if err != nil {
 		return nil, err
@@ -80,20 +81,12 @@ func (s *Server) showMail(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.host.Mail(r.Context(), q, id)
+	return f(r.Context(), q, id)
 }
 
-func (s *Server) revealMail(r *http.Request) (any, error) {
-	q, err := mailQuery(r)
-	if err != nil {
-		return nil, err
-	}
-	id, err := agentkeys.ParseMessageID(r.PathValue("message"))
-	if err != nil {
-		return nil, err
-	}
-	return s.host.RevealMail(r.Context(), q, id)
-}
+func (s *Server) showMail(r *http.Request) (any, error) { return oneMail(r, s.host.Mail) }
+
+func (s *Server) revealMail(r *http.Request) (any, error) { return oneMail(r, s.host.RevealMail) }
 
 // MailLine is one line of the answer to a wait: what was seen, or what was
 // found. The last has Found.
