@@ -133,6 +133,14 @@ type world struct {
 }
 
 func newWorld(t *testing.T, more ...string) *world {
+	w := prepare(t)
+	w.env = append(w.env, more...)
+	w.start()
+	return w
+}
+
+// prepare is a world without its process.
+func prepare(t *testing.T) *world {
 	w := &world{t: t, wallets: []agentkeys.Wallet{cloudtest.Wallet(1), cloudtest.Wallet(2)}}
 	routers := cloudtest.Wallet(3) // has no mail; with its token the router's role is taken here
 	w.Cloud = cloudtest.Start(t, w.wallets...)
@@ -162,13 +170,12 @@ func newWorld(t *testing.T, more ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.api.Close)
-	w.env = append([]string{
+	w.env = []string{
 		"AWS_LAMBDA_RUNTIME_API=" + w.api.Addr, "AWS_REGION=" + versity.Region,
 		"AWS_ACCESS_KEY_ID=" + creds.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + creds.SecretAccessKey, "AWS_SESSION_TOKEN=" + creds.SessionToken,
 		"AGENTKEYS_BUCKET=" + cloudtest.Bucket, "AGENTKEYS_MAIL_DOMAINS=" + mailstoretest.Domain, "AGENTKEYS_MAIL_TAGS=" + mailstoretest.Tag,
 		"AGENTKEYS_S3_ENDPOINT=http://" + w.s3.addr, "AGENTKEYS_S3_COMPATIBLE=versitygw",
-	}, more...)
-	w.start()
+	}
 	return w
 }
 

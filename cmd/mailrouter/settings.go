@@ -38,9 +38,34 @@ const (
 
 var known = []string{envBucket, envDomains, envTags, envRemove, envWallet, envSender, envAddress, envProfile}
 
+// settings are what the environment says.
+type settings struct {
+	store   s3mail.Config
+	creds   s3mail.Credentials
+	options mailrouter.Options
+}
+
 // newHandler reads the environment and contacts nobody. The audit lines and
 // metrics go to out.
 func newHandler(environ []string, out io.Writer) (*handler, error) {
+	s, err := readSettings(environ)
+	if err != nil {
+		return nil, err
+	}
+	return s.handler(out)
+}
+
+func (s settings) handler(out io.Writer) (*handler, error) {
+	log := &journal{out: out}
+	s.options.Record = log.record
+	r, err := mailrouter.New(s.options)
+	if err != nil {
+		return nil, err
+	}
+	return &handler{bucket: s.store.Bucket, handle: r.Handle, log: log, now: time.Now}, nil
+}
+
+func readSettings(environ []string) (settings, error) {
 	env := map[string]string{}
 	for _, e := range environ {
 		k, v, _ := strings.Cut(e, "=")
@@ -77,8 +102,8 @@ func newHandler(environ []string, out io.Writer) (*handler, error) {
 
 	// The session is the function's for as long as this process lives: Lambda
 	// ends it before its session does.
-	creds := credentials.NewStaticCredentialsProvider(
-		need(envKeyID, "Lambda sets it for a function that has a role"), need(envSecret, "Lambda sets it for a function that has a role"), env[envToken])
+	creds := s3mail.Credentials{Router: credentials.NewStaticCredentialsProvider(
+		need(envKeyID, "Lambda sets it for a function that has a role"), need(envSecret, "Lambda sets it for a function that has a role"), env[envToken])}
 	c := s3mail.Config{Region: need(envRegion, "Lambda sets it"), Bucket: need(envBucket, "name the bucket of the mail"), Endpoint: env[envAddress]}
 	switch env[envProfile] {
 	case "":
@@ -117,18 +142,12 @@ func newHandler(environ []string, out io.Writer) (*handler, error) {
 		}
 	}
 	if c.Region != "" && c.Bucket != "" {
-		if o.Store, err = s3mail.Open(c, s3mail.Credentials{Router: creds}); err != nil {
+		if o.Store, err = s3mail.Open(c, creds); err != nil {
 			fault(envBucket+" or "+envAddress, "%v", err)
 		}
 	}
 	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+		return settings{}, errors.Join(faults...)
 	}
-	log := &journal{out: out}
-	o.Record = log.record
-	r, err := mailrouter.New(o)
-	if err != nil {
-		return nil, err
-	}
-	return &handler{bucket: c.Bucket, handle: r.Handle, log: log, now: time.Now}, nil
+	return settings{c, creds, o}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -139,6 +140,23 @@ func (f *Function) configuration(name string) map[string]any {
 		"FunctionName": name, "FunctionArn": functionARN(name), "Runtime": f.Runtime, "Handler": f.Handler, "Role": f.Role, "Architectures": []string{f.Architecture},
 		"CodeSha256": f.CodeSha256, "MemorySize": f.Memory, "Timeout": f.Timeout, "Environment": map[string]any{"Variables": f.Environment}, "State": "Active", "LastUpdateStatus": "Successful",
 	}
+}
+
+// Key starts a session of a function's role, as Lambda gives one to the
+// function, and returns its access key. Any secret goes with it.
+func (s *Server) Key(function string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.Functions[function]
+	if f == nil {
+		return "", fmt.Errorf("there is no function %s", function)
+	}
+	if err := s.configure(f, lambdaInput{Role: f.Role}); err != nil {
+		return "", err
+	}
+	key := s.next("ASIAEXAMPLE")
+	s.sessions[key] = session{role: f.Role[strings.LastIndexByte(f.Role, '/')+1:]}
+	return key, nil
 }
 
 func functionARN(name string) string {

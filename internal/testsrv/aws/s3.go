@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -255,7 +256,13 @@ func (s *Server) bucket(w http.ResponseWriter, r *http.Request, name string, bod
 		if !s.may(r, "s3:ListBucket", "", prefix) {
 			return "", refuse(403, "AccessDenied", "no")
 		}
-		return "<ListBucketResult/>", nil
+		text := "<ListBucketResult>"
+		for _, key := range slices.Sorted(maps.Keys(s.Objects)) {
+			if strings.HasPrefix(key, q.Get("prefix")) {
+				text += "<Contents><Key>" + html.EscapeString(key) + "</Key><Size>" + strconv.Itoa(len(s.Objects[key])) + "</Size></Contents>"
+			}
+		}
+		return text + "</ListBucketResult>", nil
 	}
 	return "", nil
 }
@@ -269,6 +276,12 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, key string, body
 	if !s.may(r, action, key, nil) || source != "" && !s.may(r, "s3:GetObject", source, nil) {
 		return "", refuse(403, "AccessDenied", "no")
 	}
+	// A request for an object has no prefix, so that who may list some prefixes
+	// only is not told what is there.
+	missing := refuse(403, "AccessDenied", "no")
+	if s.may(r, "s3:ListBucket", "", nil) {
+		missing = refuse(404, "NoSuchKey", "there is none")
+	}
 	switch r.Method {
 	case http.MethodPut:
 		tag, f := s.tagOfPut(r, key, source)
@@ -281,7 +294,10 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, key string, body
 		answer := ""
 		if source != "" {
 			have, ok := s.Objects[source]
-			if match := r.Header.Get("X-Amz-Copy-Source-If-Match"); !ok || match != "" && match != etag(have) {
+			if !ok {
+				return "", missing
+			}
+			if match := r.Header.Get("X-Amz-Copy-Source-If-Match"); match != "" && match != etag(have) {
 				return "", refuse(412, "PreconditionFailed", "the source is another")
 			}
 			body, answer = have, "<CopyObjectResult><ETag>"+html.EscapeString(etag(have))+"</ETag></CopyObjectResult>"
@@ -298,7 +314,7 @@ func (s *Server) object(w http.ResponseWriter, r *http.Request, key string, body
 	default:
 		have, ok := s.Objects[key]
 		if !ok {
-			return "", refuse(404, "NoSuchKey", "there is none")
+			return "", missing
 		}
 		w.Header().Set("ETag", etag(have))
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(have))
