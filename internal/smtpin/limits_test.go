@@ -166,6 +166,7 @@ func TestSlow(t *testing.T) {
 		{"a message, line by line", Limits{Grace: short, Rate: 1 << 30}, data(), "x\r\n", "421 4.4.2"},
 		{"a chunk stops", Limits{Idle: short}, started(to, "250", "BDAT 100\r\nabc", ""), "", "421 4.4.2"},
 		{"a chunk, byte by byte", Limits{Grace: short, Rate: 1 << 30}, started(to, "250", "BDAT 1000000\r\n", ""), "x", "421 4.4.2"},
+		{"chunks, each by halves", Limits{Grace: short, Rate: 1 << 30}, started(to, "250", "BDAT 2\r\nx", ""), "xBDAT 2\r\nx", "421 4.4.2"},
 		{"all too long", Limits{Total: short, Commands: 1 << 30}, hello(), "NOOP\r\n", ""},
 		{"a handshake that does not come", Limits{Idle: short}, hello("STARTTLS\r\n", "220"), "", ""},
 	} {
