@@ -24,6 +24,9 @@
 //	<!-- test: needs COMMAND -->                    skip the next block where COMMAND fails
 //	<!-- test: mail of DOMAIN -->                   who sends mail for a domain, signed; the settings to be sent some
 //	<!-- test: mailed to NAME -->                   the block is a message that is sent so, to the address in $NAME
+//	<!-- test: account -->                          an account at a stand-in for AWS, and the tokens of two wallets in a.jwt and b.jwt
+//	<!-- test: records found -->                    SES there has found the records of the domains
+//	<!-- test: package FILE -->                     a package for Lambda, another one each time
 //
 // $KEY is the key that the last stand-in takes. No session may show it, and
 // none may leave it in a file.
@@ -221,6 +224,12 @@ func (s *session) prepare(d directive, b *block, skip *bool) error {
 		return s.mailService(strings.TrimPrefix(rest, "of "))
 	case "mailed":
 		return s.mailed(strings.TrimPrefix(rest, "to "), b)
+	case "account":
+		return s.account()
+	case "records":
+		return s.found()
+	case "package":
+		return s.packed(rest)
 	case "node", "go":
 		return s.installSDK(context.Background(), word)
 	case "needs":

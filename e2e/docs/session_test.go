@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/e2e/cloud/rig"
+	"github.com/litentry/agentkeys/internal/testsrv/aws"
 	"github.com/litentry/agentkeys/internal/testsrv/mailer"
 )
 
@@ -46,6 +47,7 @@ type session struct {
 	shown     bytes.Buffer   // all that was printed
 	world     *rig.World     // of documents about a broker
 	mailer    *mailer.Mailer // who sends mail
+	aws       *aws.Server    // what plays AWS
 	stuck     bool           // a command does not end
 }
 
