@@ -220,6 +220,9 @@ func oneOrMany(list []string) any {
 	return list
 }
 
+// pointerEscape writes a name as a part of a JSON pointer.
+var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
+
 // pointer is the JSON pointer (RFC 6901) of a place in d.
 func (d Document) pointer(statement int, rest ...string) string {
 	p := "/Statement"
@@ -227,7 +230,7 @@ func (d Document) pointer(statement int, rest ...string) string {
 		p += "/" + itoa(statement)
 	}
 	for _, part := range rest {
-		p += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(part)
+		p += "/" + pointerEscape.Replace(part)
 	}
 	return p
 }

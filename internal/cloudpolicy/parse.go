@@ -93,7 +93,7 @@ func readNode(dec *json.Decoder, at string, depth int) (node, error) {
 					return node{}, fault(at, "has %q twice: which of them counts?", name)
 				}
 			}
-			child, err := readNode(dec, at+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), depth+1)
+			child, err := readNode(dec, at+"/"+pointerEscape.Replace(name), depth+1)
 			if err != nil {
 				return node{}, err
 			}
