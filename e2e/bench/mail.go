@@ -169,7 +169,7 @@ func (b *bench) mailOverS3() error {
 	wire.Proxy, wire.MaxIdleConnsPerHost = nil, 32
 	count := &counted{RoundTripper: wire}
 	store, err := s3mail.Open(s3mail.Config{
-		Region: "eu-central-1", Bucket: mailBucket, Endpoint: "http://" + up.addr, PathStyle: true, Client: &http.Client{Transport: count},
+		Region: "eu-central-1", Bucket: mailBucket, Endpoint: "http://" + up.addr, PathStyle: true, TagCopies: true, Client: &http.Client{Transport: count},
 	}, s3mail.Credentials{Router: credentials.NewStaticCredentialsProvider("AKIAEXAMPLE", "example", "example")})
 	if err != nil {
 		return err

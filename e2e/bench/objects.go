@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/internal/mailstore/mailstoretest"
+	"github.com/litentry/agentkeys/internal/s3mail"
 )
 
 const mailBucket = "the-bucket"
@@ -83,7 +84,8 @@ func (h *byHand) route(name string) error {
 		return err
 	}
 	body, _, err := h.do(http.MethodPut, inbox+name, http.StatusOK,
-		[2]string{"if-none-match", "*"}, [2]string{"x-amz-copy-source", mailBucket + "/inbound/" + name}, [2]string{"x-amz-copy-source-if-match", etag})
+		[2]string{"if-none-match", "*"}, [2]string{"x-amz-copy-source", mailBucket + "/inbound/" + name}, [2]string{"x-amz-copy-source-if-match", etag},
+		[2]string{"x-amz-tagging", s3mail.Tag}, [2]string{"x-amz-tagging-directive", "REPLACE"})
 	if err == nil && !strings.Contains(string(body), "<CopyObjectResult") {
 		err = errors.New("not copied")
 	}

@@ -16,8 +16,9 @@ import (
 )
 
 // play is what this program does when it is started as another part: the
-// upstream, a server of objects, or the floor, a bare ReverseProxy with a pool of
-// buffers that sets one header. It prints its address and serves until its standard input ends.
+// upstream, a server of objects, or the floor, a bare ReverseProxy with a pool
+// of buffers that sets one header. It prints its address and serves until its
+// standard input ends.
 func play(role string, args []string) error {
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
