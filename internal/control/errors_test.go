@@ -18,6 +18,7 @@ import (
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/mailbox"
 	"github.com/litentry/agentkeys/internal/mailstore"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
@@ -71,6 +72,7 @@ func TestDescribe(t *testing.T) {
 		{local.ErrMailSettings, "malformed", 422, "up --help"},
 		{local.ErrMailFacts, "unknown-service", 422, "--sender"},
 		{local.ErrPlace, "malformed", 422, "inbox"},
+		{mailbox.ErrOptions, "malformed", 422, "mail wait --help"},
 		{mailstore.ErrGone, "not-found", 404, "mail ls"},
 		{mailstore.ErrTooLarge, "malformed", 422, "1 MiB"},
 		{book.ErrAgentExists, "exists", 409, "another label"},
