@@ -93,11 +93,12 @@ func TestMail(t *testing.T) {
 	}
 	w.come(t, "m1", its)
 	w.come(t, "m2", its)
+	w.come(t, "m3", mine)
 	for _, c := range []struct {
 		q local.MailQuery
 		n int
 	}{
-		{local.MailQuery{Limit: 9}, 0},
+		{local.MailQuery{Limit: 9}, 1},
 		{local.MailQuery{Limit: 9, Agent: coder}, 2},
 		{local.MailQuery{Limit: 1, Agent: coder}, 1},
 		{local.MailQuery{Limit: 9, Agent: coder, Place: local.PlaceInbox}, 2},
@@ -115,7 +116,7 @@ func TestMail(t *testing.T) {
 	if _, err := w.client.Mails(ctx, local.MailQuery{Limit: 1, Agent: agentOf(t, "nobody")}); code(err) != CodeNotFound {
 		t.Errorf("nobody's: %v", err)
 	}
-	for _, path := range []string{"/v1/mail?limit=x", "/v1/mail?limit=1&agent=a%20b", "/v1/mail/a%20b", "/v1/mail/m1?limit=x"} {
+	for _, path := range []string{"/v1/mail?limit=x", "/v1/mail?limit=1&agent=a%20b", "/v1/mail/m3?agent=a%20b", "/v1/mail/m3?agent=nobody", "/v1/mail/a%20b", "/v1/mail/m1?limit=x"} {
 		if status, body := w.raw(t, "GET", path, ""); status < 400 || status >= 500 {
 			t.Errorf("%s: %d %s", path, status, body)
 		}

@@ -368,22 +368,15 @@ func TestWaitIsForThisRun(t *testing.T) {
 	}
 
 	// Progress comes by this goroutine, and none once the wait is over.
-	begun, ended := 0, 0
-	_, err = w.WaitMail(ctx, MailWait{Service: openrouter, Address: mine.Address, Timeout: 1, Want: verifymail.Code}, func(s mailbox.Seen) {
-		begun++
-		time.Sleep(20 * time.Millisecond)
-		ended++
-		if s.Came() == 0 {
-			t.Errorf("%+v", s)
-		}
-	})
-	if begun == 0 || begun != ended || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%d begun, %d ended: %v", begun, ended, err)
-	}
 	stop, cancel := context.WithCancel(ctx)
-	_, err = w.WaitMail(stop, MailWait{Service: openrouter, Address: mine.Address, Timeout: 3600, Want: verifymail.Code}, func(mailbox.Seen) { cancel() })
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
+	told := false
+	_, err = w.WaitMail(stop, MailWait{Service: openrouter, Address: mine.Address, Timeout: 3600, Want: verifymail.Code}, func(mailbox.Seen) {
+		cancel()
+		time.Sleep(50 * time.Millisecond) // the wait is over, but for this
+		told = true
+	})
+	if !errors.Is(err, context.Canceled) || !told {
+		t.Errorf("cancelled: %v, told %v", err, told)
 	}
 
 	for _, no := range []error{ErrRefusedAway, ErrLoggedOut} {
