@@ -45,7 +45,7 @@ func (a *app) auditTailCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			enc := json.NewEncoder(a.stdout)
+			enc := json.NewEncoder(printableJSON{a.stdout})
 			err = client.TailAudit(cmd.Context(), n, follow, func(l control.LogLine) error {
 				if a.json {
 					return enc.Encode(l)

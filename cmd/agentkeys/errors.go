@@ -102,7 +102,7 @@ func (a *app) fail(err error) int {
 	}
 	text := hide(strings.ReplaceAll(strings.TrimSpace(p.err.Error()), "\n", "; "), a.args)
 	if a.json || wantsJSON(a.args) {
-		_ = json.NewEncoder(a.stderr).Encode(map[string]any{"error": map[string]any{
+		_ = json.NewEncoder(printableJSON{a.stderr}).Encode(map[string]any{"error": map[string]any{
 			"code": p.code, "problem": text, "fix": p.fix, "exit": p.exit,
 		}})
 		return p.exit
@@ -112,7 +112,8 @@ func (a *app) fail(err error) int {
 		fmt.Fprintf(a.stderr, "agentkeys: %v\n%s\n", conf.ErrConfig, hide("  "+strings.ReplaceAll(faults.Error(), "\n", "\n  "), a.args))
 		return p.exit
 	}
-	fmt.Fprintf(a.stderr, "agentkeys: %s\n", text)
+	// What a server, a file or a mail had a part in.
+	fmt.Fprintf(a.stderr, "agentkeys: %s\n", printable(text))
 	if p.fix != "" {
 		fmt.Fprintf(a.stderr, "  fix: %s\n", p.fix)
 	}

@@ -135,7 +135,7 @@ func (a *app) mailExtract(cmd *cobra.Command, f extractFlags, file string) error
 		out.Code = secret.Redaction
 	}
 	return a.print(out, func() {
-		fmt.Fprintf(a.stdout, "%s: %s%s\n", out.Kind, out.Link, out.Code)
+		fmt.Fprintf(a.stdout, "%s: %s\n", out.Kind, printable(out.Link+out.Code))
 		a.printVerdicts(out.Verdicts)
 		if !f.reveal {
 			a.hint("  --reveal shows it")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -135,6 +136,10 @@ shown with --reveal only, which is written to the audit log first.`,
 			client, err := a.client()
 			if err != nil {
 				return err
+			}
+			if f, ok := a.stdout.(*os.File); raw && ok && isTerminal(f) {
+				// Whoever wrote it would have the terminal do what they like.
+				return failWith(exitUsage, "usage", errors.New("--raw is not for a terminal"), "write it to a file: agentkeys mail show MESSAGE --raw --reveal >message.eml")
 			}
 			if !reveal {
 				m, err := client.Mail(cmd.Context(), q, id)

@@ -43,7 +43,7 @@ func (a *app) completeMail(_ *cobra.Command, args []string, _ string) ([]string,
 func (a *app) printMail(m local.MailInfo) {
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(a.stdout, "%-9s %s\n", name, value)
+			fmt.Fprintf(a.stdout, "%-9s %s\n", name, printable(value))
 		}
 	}
 	line("message", m.ID.String())

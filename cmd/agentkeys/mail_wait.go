@@ -82,7 +82,7 @@ func (a *app) mailProgress() func(control.MailSeen) {
 		text := "waiting …"
 		switch n := s.Came(); {
 		case s.Error != "":
-			text = "the inbox cannot be read right now: " + s.Error
+			text = "the inbox cannot be read right now: " + printable(s.Error)
 		case n == 1:
 			text = "a message came that does not count; waiting …"
 		case n > 1:
@@ -98,7 +98,7 @@ func (a *app) mailProgress() func(control.MailSeen) {
 func (a *app) printFound(f local.MailFound, reveal bool) {
 	what := "a code"
 	if f.Kind == verifymail.Link {
-		what = "a link to " + f.Host
+		what = "a link to " + printable(f.Host)
 	}
 	if !reveal {
 		fmt.Fprintf(a.stdout, "%s came (message %s)\n", what, f.ID)

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -18,11 +23,39 @@ func (a *app) print(v any, text func()) error {
 		text()
 		return nil
 	}
-	enc := json.NewEncoder(a.stdout)
+	enc := json.NewEncoder(printableJSON{a.stdout})
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
+
+// printableJSON escapes what is valid in JSON and yet moves the cursor of some
+// terminal: DEL, the C1 controls, of which U+009B begins a control sequence as
+// ESC [ does, and what turns the direction of a line. Each Write must be whole
+// runes, as an encoder's are.
+type printableJSON struct{ w io.Writer }
+
+func (p printableJSON) Write(b []byte) (int, error) {
+	if utf8.Valid(b) && bytes.ContainsFunc(b, movesCursor) {
+		out := make([]byte, 0, len(b)+64)
+		for _, r := range string(b) {
+			if !movesCursor(r) {
+				out = utf8.AppendRune(out, r)
+				continue
+			}
+			for _, u := range utf16.Encode([]rune{r}) {
+				out = fmt.Appendf(out, `\u%04x`, u)
+			}
+		}
+		_, err := p.w.Write(out)
+		return len(b), err
+	}
+	return p.w.Write(b)
+}
+
+// movesCursor leaves ASCII's own controls alone: of those an encoder writes
+// line ends only.
+func movesCursor(r rune) bool { return r >= 0x7f && !strconv.IsPrint(r) }
 
 // table writes rows under a heading, aligned.
 func (a *app) table(heading string, rows [][]string) {
@@ -30,7 +63,7 @@ func (a *app) table(heading string, rows [][]string) {
 	fmt.Fprintln(w, strings.Join(strings.Fields(heading), "\t"))
 	for _, r := range rows {
 		for i, cell := range r {
-			if cell == "" {
+			if r[i] = printable(cell); cell == "" {
 				r[i] = "-"
 			}
 		}
