@@ -79,7 +79,7 @@ func (p *peak) Write(ctx context.Context, id agentkeys.MessageID, r io.Reader, s
 	return p.sink.Write(ctx, id, r, size)
 }
 
-// TestMemory: once a message of 32 MiB has been checked and is to be stored, no
+// TestMemory: once a message of 8 MiB has been checked and is to be stored, no
 // more of it is in memory than of one of 32 KiB, whether by DATA or BDAT.
 func TestMemory(t *testing.T) {
 	d, err := dns.Start()
@@ -88,7 +88,7 @@ func TestMemory(t *testing.T) {
 	}
 	defer d.Close()
 	d.TXT("s._domainkey.d.example", edRecord())
-	small, large := signedMail(32<<10), signedMail(32<<20)
+	small, large := signedMail(32<<10), signedMail(8<<20)
 	measure := func(msg string, chunks bool) (heap uint64) {
 		p := &peak{}
 		_, addr := serve(t, Config{Spool: p, Resolver: d.Resolver()})
@@ -107,6 +107,6 @@ func TestMemory(t *testing.T) {
 		if b > a+1<<20 {
 			t.Errorf("chunks %v: %d bytes for the large one, %d for the small one", chunks, b, a)
 		}
-		t.Logf("chunks %v: heap %d KiB with 32 KiB, %d KiB with 32 MiB", chunks, a>>10, b>>10)
+		t.Logf("chunks %v: heap %d KiB with 32 KiB, %d KiB with 8 MiB", chunks, a>>10, b>>10)
 	}
 }
