@@ -210,6 +210,9 @@ func (c *Config) recipients(f *conf.File) {
 	}
 }
 
+// mostBytes is a pebibyte.
+const mostBytes = 1 << 50
+
 func (c *Config) limits(f *conf.File) {
 	l := &c.Limits
 	const least = 10 << 10
@@ -217,6 +220,19 @@ func (c *Config) limits(f *conf.File) {
 	case n == 0 && !f.Has("limits.message_bytes"):
 	case n < least || n > MaxMessage:
 		f.Fault("limits.message_bytes", fmt.Sprint(n), fmt.Sprintf("it is not between %d and %d", least, int64(MaxMessage)), fmt.Sprintf("leave it out for %d", int64(MaxMessage)))
+	}
+	for _, n := range []struct {
+		name  string
+		n     int64
+		least int64
+		hint  string
+	}{
+		{"limits.peer_bytes_per_hour", l.PeerBytesPerHour, 1 << 20, "leave it out for 1073741824, which is 1 GiB"},
+		{"limits.free_bytes", l.FreeBytes, 1, "leave it out for 1 GiB, or for a twentieth of a disk that is smaller than 20"},
+	} {
+		if (n.n != 0 || f.Has(n.name)) && (n.n < n.least || n.n > mostBytes) {
+			f.Fault(n.name, fmt.Sprint(n.n), fmt.Sprintf("it is not between %d and %d", n.least, int64(mostBytes)), n.hint)
+		}
 	}
 	for _, n := range l.standard() {
 		switch {

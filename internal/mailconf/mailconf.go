@@ -78,10 +78,17 @@ type Limits struct {
 	MessageBytes          int64 `yaml:"message_bytes"`            // the largest message; 0: MaxMessage
 	Connections           int   `yaml:"connections"`              // at once, in all; 0: 256
 	PeerConnections       int   `yaml:"peer_connections"`         // at once, of one peer; 0: 20
-	PeerMessagesPerMinute int   `yaml:"peer_messages_per_minute"` // of one peer; 0: 120
+	PeerMessagesPerMinute int   `yaml:"peer_messages_per_minute"` // of one peer, for each recipient; 0: 120
+	PeerBytesPerHour      int64 `yaml:"peer_bytes_per_hour"`      // of one peer, for each recipient; 0: 1 GiB
 	WalletMessagesPerHour int   `yaml:"wallet_messages_per_hour"` // to one wallet; 0: 120
 	SenderMessagesPerHour int   `yaml:"sender_messages_per_hour"` // of one sender's domain; 0: 10000
+	// FreeBytes are what mail leaves free of a file system; 0: the less of
+	// FreeMost and a twentieth of it.
+	FreeBytes int64 `yaml:"free_bytes"`
 }
+
+// FreeMost is the most that is left free unless it is said, in bytes.
+const FreeMost = 1 << 30
 
 // standard are the settings that are left out, by their names.
 func (l *Limits) standard() []limit {
@@ -104,6 +111,9 @@ type limit struct {
 func (l Limits) Filled() Limits {
 	if l.MessageBytes == 0 {
 		l.MessageBytes = MaxMessage
+	}
+	if l.PeerBytesPerHour == 0 {
+		l.PeerBytesPerHour = 1 << 30
 	}
 	for _, n := range l.standard() {
 		if *n.n == 0 {

@@ -23,7 +23,7 @@ store: {directory: mail}
 recipients: wallets
 tags: [or, jina]
 resolver: 127.0.0.1:53
-limits: {message_bytes: 1048576, connections: 10, peer_connections: 2, peer_messages_per_minute: 3, wallet_messages_per_hour: 4, sender_messages_per_hour: 5}
+limits: {message_bytes: 1048576, connections: 10, peer_connections: 2, peer_messages_per_minute: 3, wallet_messages_per_hour: 4, sender_messages_per_hour: 5, peer_bytes_per_hour: 2000000, free_bytes: 6}
 keep: {mail_days: 7}
 audit: audit
 `
@@ -69,7 +69,7 @@ func TestLoad(t *testing.T) {
 		TLS:        &mailconf.TLS{Cert: filepath.Join(dir, "mx.pem"), Key: filepath.Join(dir, "mx.key")},
 		Store:      mailconf.Store{Directory: filepath.Join(dir, "mail")},
 		Recipients: mailconf.Wallets, Tags: []string{"or", "jina"}, Resolver: "127.0.0.1:53",
-		Limits: mailconf.Limits{MessageBytes: 1 << 20, Connections: 10, PeerConnections: 2, PeerMessagesPerMinute: 3, WalletMessagesPerHour: 4, SenderMessagesPerHour: 5},
+		Limits: mailconf.Limits{MessageBytes: 1 << 20, Connections: 10, PeerConnections: 2, PeerMessagesPerMinute: 3, WalletMessagesPerHour: 4, SenderMessagesPerHour: 5, PeerBytesPerHour: 2000000, FreeBytes: 6},
 		Keep:   mailconf.Keep{MailDays: 7}, Audit: filepath.Join(dir, "audit"),
 	}
 	if !reflect.DeepEqual(c, want) {
@@ -91,7 +91,7 @@ func TestDefaults(t *testing.T) {
 		c.Keep.MailDays != 30 || c.Store.Directory != "/m" || c.Audit != "/a" {
 		t.Errorf("%+v", c)
 	}
-	if want := (mailconf.Limits{mailstore.MaxMessage - 16<<10, 256, 20, 120, 120, 10000}); c.Limits != want {
+	if want := (mailconf.Limits{mailstore.MaxMessage - 16<<10, 256, 20, 120, 1 << 30, 120, 10000, 0}); c.Limits != want {
 		t.Errorf("limits %+v, want %+v", c.Limits, want)
 	}
 }
@@ -169,6 +169,11 @@ func TestFaults(t *testing.T) {
 		{"peer_messages_per_minute: 3", "peer_messages_per_minute: 0", "limits.peer_messages_per_minute"},
 		{"wallet_messages_per_hour: 4", "wallet_messages_per_hour: 0", "limits.wallet_messages_per_hour"},
 		{"sender_messages_per_hour: 5", "sender_messages_per_hour: 1000001", "limits.sender_messages_per_hour"},
+		{"peer_bytes_per_hour: 2000000", "peer_bytes_per_hour: 1048575", "limits.peer_bytes_per_hour"},
+		{"peer_bytes_per_hour: 2000000", "peer_bytes_per_hour: 0", "limits.peer_bytes_per_hour"},
+		{"peer_bytes_per_hour: 2000000", "peer_bytes_per_hour: 1125899906842625", "limits.peer_bytes_per_hour"},
+		{"free_bytes: 6", "free_bytes: 0", "limits.free_bytes"},
+		{"free_bytes: 6", "free_bytes: -1", "limits.free_bytes"},
 		{"wallet_messages_per_hour: 4", "wallet_messages: 4", "no such setting"},
 		{keep, "keep: {mail_days: 0}", "keep.mail_days"},
 		{keep, "keep: {mail_days: 3651}", "keep.mail_days"},

@@ -73,6 +73,7 @@ type Server struct {
 	web     *webserve.Server // nil: none
 	office  *office
 	sweeper *sweeper
+	room    *room
 	keeper  *keeper    // nil: somebody else ends mail
 	broken  chan error // why nothing can be stored until the next start
 	log     *slog.Logger
@@ -108,7 +109,8 @@ func Open(ctx context.Context, c *mailconf.Config, o Options) (_ *Server, err er
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 	}
-	var checks []webserve.Check
+	s.room = roomOf(c, limits)
+	checks := []webserve.Check{{Name: "room", Try: s.room.check}}
 	recorder := o.Recorder
 	if recorder == nil {
 		log, err := servicelog.Open(c.Audit, "agentkeys/mail/"+c.Hostname, o.Now)
@@ -171,7 +173,7 @@ func (s *Server) openStore(ctx context.Context, c *mailconf.Config, o Options, m
 func (s *Server) receiver(c *mailconf.Config, o Options, limits mailconf.Limits, store mailstore.Spool, tags []string, m *metrics) (smtpin.Config, error) {
 	door := newDoor(limits, tags, o.Now, m.held)
 	config := smtpin.Config{
-		Hostname: c.Hostname, Domains: c.Domains, Busy: door.busy, Spool: store, TempDir: c.Spool,
+		Hostname: c.Hostname, Domains: c.Domains, Busy: door.busy, Take: door.take, Room: s.room.left, Spool: store, TempDir: c.Spool,
 		MaxMessage: limits.MessageBytes, Limits: receiverLimits(limits), Log: o.Log, Now: o.Now,
 		Deliver: func(_ context.Context, id agentkeys.MessageID, recipient string) error {
 			m.received.Inc()

@@ -32,12 +32,12 @@ func TestLimits(t *testing.T) {
 // TestReceiver: and it is handed over whole.
 func TestReceiver(t *testing.T) {
 	c := configuration(t.TempDir())
-	limits := mailconf.Limits{MessageBytes: 1, Connections: 2, PeerConnections: 3, PeerMessagesPerMinute: 4, WalletMessagesPerHour: 5, SenderMessagesPerHour: 6}
+	limits := mailconf.Limits{MessageBytes: 1, Connections: 2, PeerConnections: 3, PeerMessagesPerMinute: 4, WalletMessagesPerHour: 5, SenderMessagesPerHour: 6, PeerBytesPerHour: 7}
 	got, err := (&Server{}).receiver(c, Options{Now: time.Now}, limits, nil, c.Tags, newMetrics("test"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (smtpin.Limits{Connections: 2, ConnectionsPerPeer: 3, MessagesPerMinute: 4}); got.MaxMessage != 1 || got.Limits != want || got.TempDir != c.Spool {
+	if want := (smtpin.Limits{Connections: 2, ConnectionsPerPeer: 3, MessagesPerMinute: 4, BytesPerHour: 7}); got.MaxMessage != 1 || got.Limits != want || got.TempDir != c.Spool {
 		t.Errorf("%+v", got)
 	}
 	if want := (mailrouter.Limits{Sender: mailrouter.Rate{Messages: 6, Per: time.Hour}}); routerLimits(limits) != want {

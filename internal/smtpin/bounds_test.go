@@ -1,6 +1,7 @@
 package smtpin
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func TestExactly(t *testing.T) {
 
 // TestPostmasterIsBusyToo: postmaster is always there, but not without limit.
 func TestPostmasterIsBusyToo(t *testing.T) {
-	_, addr := serve(t, Config{Spool: &memory{}, Accept: func(string, string) bool { return false }, Busy: func(string, string) bool { return true }})
+	_, addr := serve(t, Config{Spool: &memory{}, Accept: func(string, string) bool { return false }, Busy: func(netip.Prefix, string, string) bool { return true }})
 	dial(t, addr).talk(started("RCPT TO:<postmaster@"+domain+">\r\n", "451 4.7.1", to, "550 5.1.1")...)
 }
 

@@ -13,7 +13,8 @@ import (
 // happens; they are no more than Limits.Connections.
 const maxPeers = 8192
 
-// gate counts connections, in all and by peer, and the messages of a peer.
+// gate counts connections, in all and by peer, and the messages of a peer and
+// their bytes.
 type gate struct {
 	l     Limits
 	mu    sync.Mutex
@@ -23,9 +24,10 @@ type gate struct {
 
 // peer is an IPv4 address or an IPv6 /64, which is what one customer has.
 type peer struct {
-	open int
-	rate *rate.Limiter
-	seen time.Time
+	open  int
+	rate  *rate.Limiter
+	bytes *rate.Limiter
+	seen  time.Time
 }
 
 func newGate(l Limits) *gate { return &gate{l: l, peers: map[netip.Prefix]*peer{}} }
@@ -61,7 +63,10 @@ func (g *gate) enter(p netip.Prefix, now time.Time) bool {
 	if q == nil {
 		g.sweep()
 		every := time.Minute / time.Duration(g.l.MessagesPerMinute)
-		q = &peer{rate: rate.NewLimiter(rate.Every(every), g.l.MessagesPerMinute)}
+		q = &peer{
+			rate:  rate.NewLimiter(rate.Every(every), g.l.MessagesPerMinute),
+			bytes: rate.NewLimiter(rate.Limit(float64(g.l.BytesPerHour)/time.Hour.Seconds()), int(g.l.BytesPerHour)),
+		}
 		g.peers[p] = q
 	}
 	q.seen = now
@@ -82,12 +87,31 @@ func (g *gate) leave(p netip.Prefix) {
 	}
 }
 
-// message reports whether p, which is connected, may send another one now.
+// may reports whether p, which is connected, may begin a message now of which
+// it says that it has so many bytes. It counts nothing.
+func (g *gate) may(p netip.Prefix, bytes int64, now time.Time) bool {
+	q := g.peer(p)
+	return q != nil && q.rate.TokensAt(now) >= 1 && q.bytes.TokensAt(now) >= float64(min(bytes, g.l.BytesPerHour))
+}
+
+// message counts a recipient of p's, and reports whether it may be.
 func (g *gate) message(p netip.Prefix, now time.Time) bool {
-	g.mu.Lock()
-	q := g.peers[p]
-	g.mu.Unlock()
+	q := g.peer(p)
 	return q != nil && q.rate.AllowN(now, 1)
+}
+
+// size counts bytes of p's that are about to be kept, and reports whether they
+// may be. What is more than all of a limit may be once all of it is there, or
+// its sender would come back with it for ever.
+func (g *gate) size(p netip.Prefix, bytes int64, now time.Time) bool {
+	q := g.peer(p)
+	return q != nil && q.bytes.AllowN(now, int(min(bytes, g.l.BytesPerHour)))
+}
+
+func (g *gate) peer(p netip.Prefix) *peer {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.peers[p]
 }
 
 // sweep makes room for one: of some peers that are not connected, the one that

@@ -119,7 +119,7 @@ func TestRates(t *testing.T) {
 		t.Errorf("%d messages", n)
 	}
 	busy := 0
-	_, addr = serve(t, Config{Spool: m, Busy: func(local, d string) bool {
+	_, addr = serve(t, Config{Spool: m, Busy: func(_ netip.Prefix, local, d string) bool {
 		busy++
 		return local+"@"+d == rcpt
 	}, Limits: Limits{Commands: 20}})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -81,9 +82,13 @@ func (x *session) Mail(from string, opts *smtp.MailOptions) error {
 	if x.w.messages >= l.Messages {
 		return reply(421, "4.7.0", "too many messages in one connection")
 	}
-	if !x.s.gate.message(x.w.peer, time.Now()) {
+	if !x.s.gate.may(x.w.peer, opts.Size, time.Now()) {
 		x.s.note(x, "451 4.7.1")
-		return reply(451, "4.7.1", "too many messages, come back later")
+		return errTooMuch
+	}
+	if !x.s.room(opts.Size) {
+		x.s.note(x, "452 4.3.1")
+		return errNoSpace
 	}
 	tx := &envelope{}
 	if from != "" {
@@ -122,17 +127,20 @@ func (x *session) Rcpt(to string, opts *smtp.RcptOptions) error {
 		x.s.note(x, "550 5.1.1")
 		return reply(550, "5.1.1", "there is no such mailbox")
 	}
-	if x.s.c.Busy != nil && x.s.c.Busy(p.local, p.domain) {
-		x.s.note(x, "451 4.7.1")
-		return reply(451, "4.7.1", "too much mail for this mailbox, come back later")
-	}
-	for _, r := range x.tx.rcpts {
-		if r == p {
-			return nil // one copy is enough
-		}
+	if slices.Contains(x.tx.rcpts, p) {
+		return nil // one copy is enough
 	}
 	if len(x.tx.rcpts) >= x.s.c.Limits.Recipients {
 		return reply(452, "4.5.3", "too many recipients")
+	}
+	if x.s.c.Busy != nil && x.s.c.Busy(x.w.peer, p.local, p.domain) {
+		x.s.note(x, "451 4.7.1")
+		return errBusy
+	}
+	// The peer's own limit counts what it names, whatever comes of it.
+	if !x.s.gate.message(x.w.peer, time.Now()) {
+		x.s.note(x, "451 4.7.1")
+		return errTooMuch
 	}
 	x.tx.rcpts = append(x.tx.rcpts, p)
 	return nil
@@ -171,17 +179,62 @@ func (x *session) take(tx *envelope, r io.Reader) error {
 	}
 	defer f.Close()
 	v := x.s.check(x.ctx, x.w.ip, tx, f)
+	all := f.size * int64(len(tx.rcpts)) // a copy each
+	if !x.s.room(all) {
+		return errNoSpace
+	}
+	back, ok := x.count(tx.rcpts)
+	kept := 0
+	defer func() {
+		for _, b := range back[kept:] {
+			b()
+		}
+	}()
+	if !ok {
+		return errBusy
+	}
+	if !x.s.gate.size(x.w.peer, all, time.Now()) {
+		return errTooMuch
+	}
 	for _, rcpt := range tx.rcpts {
 		if err := x.store(tx, f, v, rcpt); err != nil {
 			return err
 		}
+		kept++
 	}
 	return nil
 }
 
+// count counts a copy for each recipient, all of them or none: there is one
+// answer for all. back[i] undoes the i-th, also if it is not ok.
+func (x *session) count(rcpts []path) (back []func(), ok bool) {
+	for _, r := range rcpts {
+		if x.s.c.Take == nil {
+			back = append(back, func() {})
+			continue
+		}
+		b, ok := x.s.c.Take(x.w.peer, r.local, r.domain)
+		if !ok {
+			return back, false
+		}
+		back = append(back, b)
+	}
+	return back, true
+}
+
+var (
+	errTooMuch = reply(451, "4.7.1", "too many messages, come back later")
+	errBusy    = reply(451, "4.7.1", "too much mail for this mailbox, come back later")
+)
+
+func (s *Server) room(bytes int64) bool { return s.c.Room == nil || s.c.Room(bytes) }
+
 // store keeps one copy. When it fails for the second recipient the sender sends
 // for the first once more as well: SMTP has no answer for each of them.
 func (x *session) store(tx *envelope, f *file, v verdicts, rcpt path) error {
+	if !x.s.room(f.size) { // others have come meanwhile
+		return errNoSpace
+	}
 	for range 3 {
 		id := x.s.ids.next()
 		block := x.s.stamp(stamp{id: id, at: x.s.c.Now(), tx: tx, ip: x.w.ip, tls: x.w.tls, rcpt: rcpt, verdicts: v})

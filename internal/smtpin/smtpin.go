@@ -32,6 +32,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -75,9 +76,16 @@ type Config struct {
 	// is not asked about postmaster. domain is one of Domains as A-labels, in
 	// lower case.
 	Accept func(local, domain string) bool
-	// Busy, if set, is asked for each recipient that is accepted; with true the
-	// sender is told to come back later. It may count.
-	Busy func(local, domain string) bool
+	// Busy, if set, is asked for each recipient that is accepted, once for each
+	// message; with true the sender is told to come back later. It must not
+	// count: to name a recipient is no mail yet. peer is an address or a network.
+	Busy func(peer netip.Prefix, local, domain string) bool
+	// Take, if set, counts a copy that is about to be kept, and says whether it
+	// may be; if not, the sender is told to come back with the message later.
+	// back, if it was taken, undoes that, if the copy is not kept after all.
+	Take func(peer netip.Prefix, local, domain string) (back func(), ok bool)
+	// Room, if set, reports whether there is room for so many bytes more.
+	Room func(bytes int64) bool
 	// TLS is for STARTTLS, which is not offered without it. TLS 1.2 is the least
 	// whatever it says.
 	TLS *tls.Config
