@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -175,6 +176,28 @@ func TestMailWait(t *testing.T) {
 	if _, err := w.client.WaitMail(ctx, want, nil); code(err) != CodeRequest {
 		t.Errorf("for no time: %v", err)
 	}
+
+	// An inbox that cannot be read for a while is told of, and waited through.
+	inbox := filepath.Join(w.paths.Mail(), "bots", mine.Wallet.String(), "inbound")
+	if err := errors.Join(os.Rename(inbox, inbox+".away"), os.WriteFile(inbox, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	want.Want, want.Timeout = "", 60
+	broken := 0
+	if f, err := w.client.WaitMail(ctx, want, func(s MailSeen) {
+		if broken++; broken > 1 {
+			return
+		}
+		if s.Error == "" {
+			t.Errorf("%+v", s)
+		}
+		if err := errors.Join(os.Remove(inbox), os.Rename(inbox+".away", inbox)); err != nil {
+			t.Error(err)
+		}
+	}); err != nil || f.Kind != verifymail.Link || broken == 0 {
+		t.Errorf("%+v, %v, told %d times", f, err, broken)
+	}
+	want.Want = verifymail.Code
 
 	// Told means: while it waits, not at its end.
 	want.Timeout = int64(local.MaxMailWait / time.Second)
