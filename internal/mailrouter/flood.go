@@ -30,13 +30,17 @@ type Rate struct {
 //
 // Anybody may write any sender into an envelope. So mail that the receiving host
 // found to pass SPF is counted apart from mail that did not: a flood under
-// somebody's name does not hold back his own mail.
+// somebody's name does not hold back his own mail. Mail of the null sender, as
+// bounces have it, has none but its wallet's limit: whoever fills one that all
+// of it shares holds back everybody's, and a flood loses nothing by it, since it
+// may have a new name in each message. What a peer hands in is for the receiver
+// to bound, who knows peers.
 //
 // Accepted risk: who has more than Remember senders and wallets at hand can
 // make the table forget its oldest; each then starts anew.
 type Limits struct {
 	Wallet Rate // of each wallet
-	Sender Rate // of each domain of envelope senders, see senderOf
+	Sender Rate // of each domain of envelope senders; not of the null sender
 	// Remember is how many wallets and how many senders are kept in mind, and
 	// how many messages that were placed; 0 is 4,096. Each takes some 300 bytes.
 	Remember int
@@ -90,8 +94,8 @@ func newFlood(l Limits) (*flood, error) {
 	}, nil
 }
 
-// senderOf returns the sender that a message counts for. The null sender is
-// one, whoever it is; so are all whose domain is none.
+// senderOf returns the sender that a message counts for; "" is the null sender,
+// and whatever else has no domain.
 func senderOf(head []byte, domain string) string {
 	switch {
 	case domain == "":
@@ -136,7 +140,7 @@ func (f *flood) admit(now time.Time, id agentkeys.MessageID, w agentkeys.Wallet,
 		{f.wallets, w.String(), f.l.Wallet, ReasonFloodWallet},
 		{f.senders, sender, f.l.Sender, ReasonFloodSender},
 	} {
-		if x.rate.Messages == 0 {
+		if x.rate.Messages == 0 || x.key == "" {
 			continue
 		}
 		b, ok := x.table.get(x.key)

@@ -102,7 +102,6 @@ func TestSenderLimit(t *testing.T) {
 		a, b, spf string // two senders that are one
 	}{
 		{"one@sender.example", "two@SENDER.example", "pass"},
-		{"", "", "pass"},
 		{"one@other.example", "two@other.example", "pass"},
 		// Somebody who writes another's name does not hold back his mail.
 		{"one@sender.example", "two@sender.example", "fail"},
@@ -114,8 +113,30 @@ func TestSenderLimit(t *testing.T) {
 		f.is(t, held, mailrouter.Deferred, mailrouter.ReasonFloodSender)
 		defer func() { f.is(t, held, mailrouter.Placed, "") }()
 	}
-	f.is(t, from("", "fail"), mailrouter.Deferred, mailrouter.ReasonFloodSender)
 	f.pass(time.Hour)
+}
+
+// TestNullSender: it is nobody's, so that nobody can use it up for others; the
+// limit of a wallet is for it too.
+func TestNullSender(t *testing.T) {
+	f := newFlooded(t, mailrouter.Limits{
+		Sender: mailrouter.Rate{Messages: 2, Per: time.Hour}, Wallet: mailrouter.Rate{Messages: 3, Per: time.Hour},
+	})
+	n := 0
+	bounce := func(w byte, spf string) string {
+		n++
+		id := fmt.Sprint("b", n)
+		x := mail(id)
+		x.Sender, x.SPF, x.Envelope = "", spf, mailstoretest.Address(mailstoretest.Wallet(w))
+		f.m.Plant("inbound/"+id, x.Bytes())
+		return id
+	}
+	for w := range byte(5) {
+		f.is(t, bounce(1+w, "pass"), mailrouter.Placed, "")
+		f.is(t, bounce(1+w, "fail"), mailrouter.Placed, "")
+		f.is(t, bounce(1+w, "none"), mailrouter.Placed, "")
+	}
+	f.is(t, bounce(1, "none"), mailrouter.Deferred, mailrouter.ReasonFloodWallet)
 }
 
 // TestFree: what is not newly placed costs nothing.
