@@ -129,6 +129,7 @@ type world struct {
 	stdout  buffer
 	log     string // of the last invocation
 	stderr  buffer
+	alive   context.Context // ends with the process
 	n       int
 }
 
@@ -189,7 +190,10 @@ func (w *world) start() {
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	alive, died := context.WithCancel(context.Background())
+	w.alive = alive
+	go func() { _ = cmd.Wait(); died() }()
+	w.t.Cleanup(func() { _ = cmd.Process.Kill(); <-alive.Done() })
 }
 
 // put stores a message as SES would, and returns its key.
@@ -222,7 +226,7 @@ func (w *world) keys() (all []string) {
 // invoke returns what a queue is told to have failed.
 func (w *world) invoke(within time.Duration, bodies ...string) string {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(w.alive, time.Minute)
 	defer cancel()
 	body, err := w.api.Invoke(ctx, []byte(queued(bodies...)), within)
 	if err != nil {
@@ -234,7 +238,7 @@ func (w *world) invoke(within time.Duration, bodies ...string) string {
 
 // alone is an invocation by no queue.
 func (w *world) alone(within time.Duration, payload string) error {
-	_, err := w.api.Invoke(w.t.Context(), []byte(payload), within)
+	_, err := w.api.Invoke(w.alive, []byte(payload), within)
 	w.read()
 	return err
 }

@@ -108,6 +108,10 @@ func TestAWSForm(t *testing.T) {
 			f.Settings["policy"] = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + n.RoleARN(n.BrokerRole) + `"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::agentkeys-example/inbound/*"}]}`
 			f.Roles[n.BrokerRole].Inline[ourPolicy] = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::agentkeys-example","arn:aws:s3:::agentkeys-example/*"]}]}`
 		}, "broker: get bots/*/inbound/*", "no-broker-deny"},
+		"wallets may tag": {func() {
+			f.Settings["policy"] = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:DeleteBucket","Resource":"arn:aws:s3:::agentkeys-example"}]}`
+			f.Roles[name].Inline[ourPolicy] = strings.ReplaceAll(f.Roles[name].Inline[ourPolicy], `"s3:PutObject"`, `"s3:PutObject","s3:PutObjectTagging"`)
+		}, "wallet A: put own credential with the tag of mail; wallet B: tag its own credential as mail", "tags-credentials"},
 		"the bucket is public": {func() {
 			f.Settings["policy"] = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::agentkeys-example/*"}]}`
 		}, "anybody: get wallet B's credential", "wildcard-principal"},

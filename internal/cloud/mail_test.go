@@ -185,6 +185,7 @@ func TestMailDrift(t *testing.T) {
 		"all of it expires":    lifecycle("<Tag><Key>agentkeys</Key><Value>mail</Value></Tag>", "<Prefix></Prefix>"),
 		"of one prefix only":   lifecycle("<Tag><Key>agentkeys</Key><Value>mail</Value></Tag>", "<And><Prefix>bots/</Prefix><Tag><Key>agentkeys</Key><Value>mail</Value></Tag></And>"),
 		"of large mail only":   lifecycle("<Tag><Key>agentkeys</Key><Value>mail</Value></Tag>", "<And><ObjectSizeGreaterThan>9</ObjectSizeGreaterThan><Tag><Key>agentkeys</Key><Value>mail</Value></Tag></And>"),
+		"old versions stay":    lifecycle("<Filter><Prefix></Prefix></Filter>", "<Filter><And><Prefix></Prefix><Tag><Key>agentkeys</Key><Value>mail</Value></Tag></And></Filter>"),
 		"the rule is disabled": lifecycle("<ID>agentkeys-sorted</ID><Status>Enabled", "<ID>agentkeys-sorted</ID><Status>Disabled"),
 		"the router may not tag": {func() {
 			f.Roles["agentkeys-router"].Inline[ourPolicy] = strings.ReplaceAll(f.Roles["agentkeys-router"].Inline[ourPolicy], "s3:PutObjectTagging", "s3:GetObjectTagging")
@@ -534,7 +535,7 @@ func TestMailSettings(t *testing.T) {
 	m.Reserved, m.Seconds, m.MemoryMB, m.Batch, m.Concurrency, m.PlainSMTP, m.Tags = 5, 60, 256, 1, 2, true, []string{"or"}
 	m.WalletPerHour, m.SenderPerHour = 7, 0
 	m.Architecture, m.Package = "amd64", writePackage(t, 0x3e)
-	conf.Mail, conf.Names.Mail.RemoveSource = &m, true
+	conf.Mail, conf.Names.Mail.RemoveSource, conf.MailDays = &m, true, 7
 	c = reopen(t, conf)
 	mustApply(t, c)
 	mustBeEmpty(t, c)
@@ -545,6 +546,9 @@ func TestMailSettings(t *testing.T) {
 	}
 	if !strings.Contains(f.Roles["agentkeys-router"].Inline[ourPolicy], "s3:DeleteObject") || f.RuleSets["agentkeys"][0].TLS != "Optional" {
 		t.Error("the role may not remove what it sorted, or TLS is still required")
+	}
+	if got := f.Settings["lifecycle"]; strings.Count(got, "<Expiration><Days>7</Days></Expiration>") != 2 {
+		t.Errorf("not all mail goes after 7 days: %s", got)
 	}
 	verified(f)
 	if report, err := c.Verify(t.Context(), awsProbe(), silent); err != nil || !report.Good() {

@@ -177,6 +177,22 @@ func testCloudFormation(t *testing.T, config Config, references, fileCount, reso
 		equal("queue.json", property("QueuePolicy", "PolicyDocument"))
 		equal("dead-letters.json", property("DeadLettersPolicy", "PolicyDocument"))
 	}
+	// What is compared by nothing else.
+	text := byName["cloudformation.json"]
+	wants := []string{`{"ExpirationInDays":30,"Id":"agentkeys-mail","Prefix":"inbound/","Status":"Enabled"}`,
+		`{"ExpirationInDays":30,"Id":"agentkeys-sorted","Status":"Enabled","TagFilters":[{"Key":"agentkeys","Value":"mail"}]}`}
+	if config.Mail != nil {
+		wants = append(wants, `"maxReceiveCount":120`, `"VisibilityTimeout":180`, `"AGENTKEYS_WALLET_MESSAGES_PER_HOUR":"120"`)
+	}
+	sorted, err := json.Marshal(fromJSON)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range wants {
+		if !strings.Contains(string(sorted), want) {
+			t.Errorf("%s is not in\n%s", want, text)
+		}
+	}
 	if len(files) != fileCount {
 		t.Errorf("%d files", len(files))
 	}

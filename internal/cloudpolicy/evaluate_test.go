@@ -99,3 +99,23 @@ func TestDecisionNamesItsStatements(t *testing.T) {
 		t.Errorf("%v", got.By)
 	}
 }
+
+func TestSplitARN(t *testing.T) {
+	for s, want := range map[string][5]string{
+		"arn:aws:s3:::b/x:y:z":         {"aws", "s3", "", "", "b/x:y:z"},
+		"arn:aws:iam::123:role/r":      {"aws", "iam", "", "123", "role/r"},
+		"arn:aws:sqs:eu-west-1:123:":   {"aws", "sqs", "eu-west-1", "123", ""},
+		"arn:aws:s3::b":                {},
+		"arn:":                         {},
+		"arn":                          {},
+		"":                             {},
+		"urn:aws:s3:::b":               {},
+		"ARN:aws:s3:::b":               {},
+		"*":                            {},
+		"arn:aws:execute-api:::a/b?c*": {"aws", "execute-api", "", "", "a/b?c*"},
+	} {
+		if got, ok := splitARN(s); got != want || ok != (want[0] != "") {
+			t.Errorf("%q: %q, %t", s, got, ok)
+		}
+	}
+}
