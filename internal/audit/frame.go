@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -141,6 +142,8 @@ func scanJournal(b []byte) (*scanned, error) {
 	return s, nil
 }
 
+var zeros [4096]byte
+
 // laterFrame looks for frames of entries after index. Frames of earlier
 // entries are left-overs: a journal's space is used again. It returns the
 // most that any of those found knew to be durable.
@@ -149,10 +152,16 @@ func laterFrame(b []byte, index int64) (known int64, found bool) {
 	// the checksum would be tried at many offsets of a journal used before.
 	last := index + int64(len(b)/frameHeader)
 	for i := 0; i+frameHeader <= len(b); i++ {
-		if b[i+4] != 0 {
+		rest := b[i+4:] // from the index on
+		if rest[0] != 0 {
 			continue
 		}
-		if n := int64(binary.BigEndian.Uint64(b[i+4:])); n <= index || n > last {
+		// Most of a journal was never written, and zero is the index of none.
+		if len(rest) >= len(zeros) && bytes.Equal(rest[:len(zeros)], zeros[:]) {
+			i += len(zeros) - 8
+			continue
+		}
+		if n := int64(binary.BigEndian.Uint64(rest)); n <= index || n > last {
 			continue
 		}
 		if _, k, _, ok := frameAt(b[i:]); ok {
