@@ -9,6 +9,7 @@ import (
 // quickly, and nothing that stands in it is.
 func TestLaterFrameBehindZeros(t *testing.T) {
 	frame := appendFrame(nil, 7, 5, []byte("an entry"))
+	sealFrames(frame)
 	for at := range 3 * len(zeros) {
 		if at > 50 && at%len(zeros) > 50 && at%len(zeros) < len(zeros)-50 {
 			continue
