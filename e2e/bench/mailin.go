@@ -42,6 +42,7 @@ func letter() ([]byte, error) {
 		"Received-SPF: pass (spfCheck: domain of service.example designates 192.0.2.7 as permitted sender) client-ip=192.0.2.7; envelope-from=bounce@service.example; helo=out.service.example;\r\n" +
 		"Authentication-Results: amazonses.com;\r\n spf=pass (spfCheck: domain of service.example designates 192.0.2.7 as permitted sender) client-ip=192.0.2.7; envelope-from=bounce@service.example; helo=out.service.example;\r\n dkim=pass header.i=@service.example;\r\n dmarc=pass header.from=service.example;\r\n" +
 		"X-SES-RECEIPT: ZmFrZQ==\r\nX-SES-DKIM-SIGNATURE: a=rsa-sha256; q=dns/txt; b=ZmFrZQ==; c=relaxed/simple; s=fake; d=amazonses.com; t=1; v=1; bh=ZmFrZQ==; h=From:To;\r\n" +
+		"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=service.example; s=fake;\r\n h=from:to:subject:mime-version:content-type; bh=ZmFrZQ==; b=ZmFrZQ==\r\n" +
 		"From: Service <noreply@service.example>\r\nTo: " + to + "\r\nSubject: Confirm your address\r\nMIME-Version: 1.0\r\n")
 	w := multipart.NewWriter(&b)
 	b.WriteString("Content-Type: multipart/alternative; boundary=" + w.Boundary() + "\r\n\r\n")

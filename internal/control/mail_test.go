@@ -39,6 +39,7 @@ Authentication-Results: mx.%[1]s;
  dkim=pass header.i=@openrouter.ai;
  dmarc=pass header.from=openrouter.ai
 X-AgentKeys-Receipt: %[2]s
+DKIM-Signature: v=1; a=rsa-sha256; d=openrouter.ai; s=fake; h=From:To:Subject; bh=ZmFrZQ==; b=ZmFrZQ==
 From: noreply@openrouter.ai
 To: %[3]s
 Subject: Verify

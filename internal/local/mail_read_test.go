@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/mailbox"
 	"github.com/litentry/agentkeys/internal/mailhead"
@@ -41,6 +45,7 @@ Authentication-Results: %[1]s;
  dkim=pass header.i=@openrouter.ai;
  dmarc=pass header.from=openrouter.ai
 X-AgentKeys-Receipt: %[2]s
+DKIM-Signature: v=1; a=rsa-sha256; d=openrouter.ai; s=fake; h=From:To:Subject; bh=ZmFrZQ==; b=ZmFrZQ==
 From: noreply@openrouter.ai
 To: %[3]s
 Subject: Verify
@@ -227,7 +232,7 @@ func TestMailsNewestFirst(t *testing.T) {
 		var got []string
 		for i, m := range list {
 			got = append(got, m.ID.String())
-			if (m.Error != "") != (i == 1) || m.At.IsZero() || m.Size == 0 || m.Place != PlaceInbox {
+			if (m.Error != "") != (i == 1) || (m.Why != verifymail.NoLink && m.Why != verifymail.NoCode) != (i == 1) || m.At.IsZero() || m.Size == 0 || m.Place != PlaceInbox {
 				t.Errorf("%d: %+v", i, m)
 			}
 		}
@@ -444,5 +449,65 @@ func TestMailDomain(t *testing.T) {
 		if err != nil || !strings.HasSuffix(a.Address, "@"+want) || w.mail.Receiver.AuthServID() != "mx."+want {
 			t.Errorf("%s: %+v, %v, %s", in, a, err, w.mail.Receiver)
 		}
+	}
+}
+
+// TestMailRules: what is given for one call stands in place of what is known,
+// and what is known of other hosts says nothing of those given.
+func TestMailRules(t *testing.T) {
+	w := newWorld(t)
+	entry := func(name string) *catalog.Entry {
+		e, err := w.cat.entry(serviceOf(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	rc := mailhead.Host(farHost)
+	hosts, senders := []string{"link.example"}, []string{"sender.example"}
+	known, err := MailRules(entry("openrouter"), rc, MailHints{})
+	if err != nil || len(known.LinkPaths) == 0 || known.Code == nil || known.Receiver != rc {
+		t.Errorf("%+v, %v", known, err)
+	}
+	if r, err := MailRules(entry("openrouter"), rc, MailHints{LinkHosts: hosts}); err != nil || len(r.LinkPaths) != 0 || !slices.Equal(r.LinkHosts, hosts) || !slices.Equal(r.Senders, known.Senders) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := MailRules(entry("openrouter"), rc, MailHints{Senders: senders}); err != nil || !slices.Equal(r.Senders, senders) || !slices.Equal(r.LinkPaths, known.LinkPaths) || !slices.Equal(r.LinkHosts, known.LinkHosts) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, hints := range []MailHints{{}, {LinkHosts: hosts}, {Senders: senders}} {
+		if r, err := MailRules(entry("groq"), rc, hints); !errors.Is(err, ErrMailFacts) || r.Senders != nil {
+			t.Errorf("%+v: %+v, %v", hints, r, err)
+		}
+	}
+}
+
+// TestMailAfterStart: no address is made that this process would not sort yet,
+// and what a kill has left of mail coming in is removed.
+func TestMailAfterStart(t *testing.T) {
+	w := newWorld(t)
+	data, err := os.ReadFile("../../catalog/groq.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	added := bytes.Replace(data, []byte("\nmail_tag: gr\n"), []byte("\nmail_tag: qq\n"), 1)
+	if _, err := w.AddService(t.Context(), "groq.yaml", added, true); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := w.MailAddress(serviceOf(t, "groq"), agentkeys.Agent{}); !errors.Is(err, ErrNoTag) {
+		t.Errorf("%+v, %v", a, err)
+	}
+	p := w.options().Paths
+	w.close()
+	left := filepath.Join(p.MailSpool(), ".tmp-123")
+	if err := os.WriteFile(left, []byte("half a message"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.open()
+	if a, err := w.MailAddress(serviceOf(t, "groq"), agentkeys.Agent{}); err != nil || !strings.HasPrefix(a.Address, "qq-") {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was left is there: %v", err)
 	}
 }

@@ -76,6 +76,7 @@ Received-SPF: pass
 Authentication-Results: %[2]s; spf=pass smtp.mailfrom=bounce@%[1]s;
  %[6]s; dmarc=pass header.from=%[1]s
 X-AgentKeys-Receipt: %[3]s
+DKIM-Signature: v=1; a=rsa-sha256; d=%[1]s; s=fake; h=From:To:Subject:Date:Content-Type; bh=ZmFrZQ==; b=ZmFrZQ==
 From: "Service" <noreply@%[1]s>
 To: <%[4]s>
 Subject: Verify your address

@@ -83,7 +83,7 @@ func (s *Scanner) Next() bool {
 		}
 	}
 	text := withoutLineEnd(s.b[start:end])
-	n, colon := nameOf(text)
+	n, colon := FieldName(text)
 	switch {
 	case colon > 0:
 		s.name, s.value = text[:n], text[colon+1:]
@@ -117,10 +117,10 @@ func withoutLineEnd(b []byte) []byte {
 	return bytes.TrimSuffix(b, []byte("\r"))
 }
 
-// nameOf returns how long the name of a field is, and where its colon stands;
-// no colon if this is no field. RFC 5322, 3.6.8, with the spaces before the
-// colon of 4.5.
-func nameOf(b []byte) (n, colon int) {
+// FieldName returns how long the name is of the field that begins a line, and
+// where its colon stands; colon is 0 if it is no field. RFC 5322, 3.6.8, with
+// the spaces before the colon of 4.5.
+func FieldName(b []byte) (n, colon int) {
 	for n < len(b) && b[n] > ' ' && b[n] < 0x7f && b[n] != ':' {
 		n++
 	}

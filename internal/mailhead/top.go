@@ -106,9 +106,11 @@ type Top struct {
 	Spam, Virus string // verdicts, as PASS
 	SPF         string // Received-SPF
 	Auth        string // Authentication-Results
-	// Whole says that its last field was there. Without it, the block may be
-	// followed by fields of the sender's that look like the rest of it, so only
-	// Received and what comes before it are beyond doubt.
+	// Whole says that every field of the block was there, the last one too; the
+	// verdicts on spam and viruses may be missing, since not all who receive
+	// scan. Without it, the block may be followed by fields of the sender's that
+	// look like the rest of it, so only Received and what comes before it are
+	// beyond doubt.
 	Whole bool
 }
 
@@ -118,7 +120,7 @@ type Top struct {
 func (b Block) Top(r Receiver) (Top, bool) {
 	var t Top
 	var receipt string
-	order, next := r.fields(), 0
+	order, next, all := r.fields(), 0, true
 	for _, f := range b.Fields {
 		n := next
 		for n < len(order) && !f.Is(order[n]) {
@@ -126,6 +128,9 @@ func (b Block) Top(r Receiver) (Top, bool) {
 		}
 		if n == len(order) {
 			break
+		}
+		for _, missing := range order[next:n] {
+			all = all && (missing == "X-SES-Spam-Verdict" || missing == "X-SES-Virus-Verdict")
 		}
 		v := Unfold(f.Value)
 		switch order[n] {
@@ -154,6 +159,6 @@ func (b Block) Top(r Receiver) (Top, bool) {
 		return Top{}, false
 	}
 	// Our own receipt repeats the id of Received: a sender does not know it.
-	t.Whole = next == len(order) && (r.ses || t.ID != "" && receipt == t.ID)
+	t.Whole = all && next == len(order) && (r.ses || t.ID != "" && receipt == t.ID)
 	return t, true
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/litentry/agentkeys/internal/mailhead"
 )
 
 var errNoSpace = reply(452, "4.3.1", "there is no room for the message now")
@@ -19,6 +21,7 @@ type file struct {
 	head   []byte  // the header, with its empty line if there is one
 	fields []field // of head
 	odd    bool    // head has a line that is neither a field nor a continuation
+	copied int     // what joining its lines one by one would copy, in bytes
 	spaces int     // the longest run of blank lines and spaces, in bytes
 }
 
@@ -83,7 +86,8 @@ type incoming struct {
 	*file
 	s      *Server
 	cr     bool
-	line   int
+	line   int // bytes of it
+	lines  int // of the header
 	spaces int // as they run now
 	body   bool
 }
@@ -94,7 +98,8 @@ func (in *incoming) scan(b []byte) error {
 	if in.size > in.s.c.MaxMessage {
 		return reply(552, "5.3.4", "the message is too large")
 	}
-	for _, c := range b {
+	end := -1 // where in b the header ends
+	for i, c := range b {
 		if in.cr != (c == '\n') {
 			return errLoneCRLF
 		}
@@ -104,6 +109,13 @@ func (in *incoming) scan(b []byte) error {
 		}
 		switch c {
 		case '\n':
+			if !in.body && end < 0 {
+				if in.line == 2 {
+					end = i + 1
+				} else if in.lines++; in.lines > l.Lines {
+					return reply(554, "5.6.0", "the header has too many lines")
+				}
+			}
 			in.line = 0
 			in.spaces++
 		case '\r', ' ', '\t':
@@ -117,16 +129,10 @@ func (in *incoming) scan(b []byte) error {
 	if in.body {
 		return nil
 	}
-	from := max(len(in.head)-3, 0)
-	in.head = append(in.head, b...)
-	end := -1
-	if bytes.HasPrefix(in.head, []byte("\r\n")) {
-		end = 2
-	} else if i := bytes.Index(in.head[from:], []byte("\r\n\r\n")); i >= 0 {
-		end = from + i + 4
-	}
 	if end >= 0 {
-		in.head, in.body = bytes.Clone(in.head[:end]), true
+		in.head, in.body = bytes.Clone(append(in.head, b[:end]...)), true
+	} else {
+		in.head = append(in.head, b...)
 	}
 	if len(in.head) > l.Header {
 		return reply(552, "5.3.4", "the header is too large")
@@ -141,20 +147,32 @@ func (in *incoming) parse() error {
 		return reply(554, "5.6.0", "the header begins with a continuation")
 	}
 	received := 0
-	for line := range strings.Lines(string(in.head)) {
-		line = strings.TrimSuffix(line, "\r\n")
-		if line == "" {
+	// Values are parts of one string: to join the lines of a field one by one
+	// takes as long as the square of their number.
+	head, start, value, next := string(in.head), 0, 0, 0
+	for at := 0; at < len(head); at = next {
+		end := len(head)
+		next = end
+		if n := strings.Index(head[at:], "\r\n"); n >= 0 {
+			end = at + n
+			next = end + 2
+		}
+		if end == at {
 			break
 		}
-		if line[0] == ' ' || line[0] == '\t' {
-			last := &in.fields[len(in.fields)-1]
-			last.value += "\r\n" + line
+		if head[at] == ' ' || head[at] == '\t' {
+			in.fields[len(in.fields)-1].value = head[value:end]
+			in.copied += end - start
 			continue
 		}
-		name, value, ok := strings.Cut(line, ":")
+		name, _, ok := strings.Cut(head[at:end], ":")
+		if start, value = at, end; ok {
+			value = at + len(name) + 1
+		}
 		name = strings.TrimSpace(name)
-		in.odd = in.odd || !ok || name == "" || strings.ContainsAny(name, " \t")
-		in.fields = append(in.fields, field{name, value})
+		_, colon := mailhead.FieldName(in.head[at:end])
+		in.odd = in.odd || colon == 0
+		in.fields = append(in.fields, field{name, head[value:end]})
 		if strings.EqualFold(name, "Received") {
 			received++
 		}

@@ -182,7 +182,7 @@ func hostiles() []hostile {
 		{"sender of line separators", 0, hello("MAIL FROM:<a\u2028b@c.example> SMTPUTF8\r\n", "553 5.1.7")},
 		{"sender too long", 0, hello("MAIL FROM:<"+strings.Repeat("a", 300)+"@c.example>\r\n", "553 5.1.7")},
 		{"size said beforehand", 0, hello("MAIL FROM:<a@c.example> SIZE=100000\r\n", "552 5.3.4", "MAIL FROM:<a@c.example> SIZE=99999999999999999999\r\n", "501")},
-		{"size", 0, data(strings.Repeat("x\r\n", 30000)+".\r\n", "552 5.3.4", "NOOP\r\n", "250")},
+		{"size", 0, data("\r\n"+strings.Repeat("x\r\n", 30000)+".\r\n", "552 5.3.4", "NOOP\r\n", "250")},
 		{"header size", 0, data(strings.Repeat("X: y\r\n", 2000)+".\r\n", "552 5.3.4", "NOOP\r\n", "250")},
 		{"header of one line", 0, data("X: "+strings.Repeat("x", 3000)+"\r\n\r\n.\r\n", "550 5.6.0", "", "EOF")},
 		{"header of too many fields", 0, data(strings.Repeat("X:\r\n", 60)+"\r\nbody\r\n.\r\n", "554 5.6.0", "NOOP\r\n", "250")},

@@ -10,6 +10,8 @@ import (
 
 	"blitiri.com.ar/go/spf"
 	"github.com/emersion/go-msgauth/dkim"
+
+	"github.com/litentry/agentkeys/internal/mailhead"
 )
 
 // result is a word of RFC 8601 section 2.7.
@@ -103,6 +105,9 @@ const (
 	// The library holds blank lines until it has seen what follows, and copies
 	// them with every write.
 	maxSpaces = 16 << 10
+	// The library joins the lines of a field one by one. Real headers take a
+	// hundredth of this.
+	maxCopied = 16 << 20 // bytes
 )
 
 // checkDKIM verifies signatures. The library refuses l=, SHA-1, RSA below 1024
@@ -160,12 +165,6 @@ func dkimOne(d *dkim.Verification) dkimVerdict {
 	return dkimVerdict{result: fail, domain: domain}
 }
 
-// once are the fields that a message has once at most (RFC 5322 section 3.6, RFC
-// 2045). With two, a signature holds for the lower one, and a reader shows the
-// upper: RFC 6376 section 8.15.
-var once = []string{"From", "Sender", "Reply-To", "To", "Cc", "Subject", "Date", "Message-ID",
-	"MIME-Version", "Content-Type", "Content-Transfer-Encoding"}
-
 // uncheckable says why no signature of a message can count, or would cost too
 // much to check.
 func uncheckable(f *file, signatures []string) string {
@@ -174,10 +173,18 @@ func uncheckable(f *file, signatures []string) string {
 		// further down, and what is between is nobody's word.
 		return "malformed-header"
 	}
-	for _, name := range once {
-		if len(f.named(name)) > 1 {
-			return "repeated-field"
+	seen := map[string]bool{}
+	for _, x := range f.fields {
+		if mailhead.Single(x.name) {
+			name := strings.ToLower(x.name)
+			if seen[name] {
+				return "repeated-field"
+			}
+			seen[name] = true
 		}
+	}
+	if f.copied > maxCopied {
+		return "long-fields"
 	}
 	if f.spaces > maxSpaces {
 		return "blank-lines"

@@ -57,6 +57,9 @@ func parseAuth(v, server string) (authResults, bool) {
 		if result == "" || r < rank || r != 2 && seen[method] {
 			return authResults{}, false
 		}
+		if r >= 2 && slices.ContainsFunc(words[1:], func(w string) bool { return !strings.Contains(w, "=") }) {
+			return authResults{}, false
+		}
 		rank, seen[method] = r, true
 		switch method {
 		case "spf":
@@ -154,6 +157,11 @@ func authWords(v string) (list [][]string, ok bool) {
 				word.WriteByte(c)
 			}
 		case c == '(':
+			// A comment that touches a word would cut it in two, and be part of
+			// it for others: header.i=@good.example(x).evil.example.
+			if depth == 0 && i > 0 && !between(v[i-1]) {
+				return nil, false
+			}
 			flush()
 			if depth++; depth > 8 {
 				return nil, false
@@ -161,6 +169,9 @@ func authWords(v string) (list [][]string, ok bool) {
 		case depth > 0:
 			if c == ')' {
 				depth--
+				if depth == 0 && i+1 < len(v) && !between(v[i+1]) {
+					return nil, false
+				}
 			}
 		case c == ')', c == '\\':
 			return nil, false
@@ -178,3 +189,6 @@ func authWords(v string) (list [][]string, ok bool) {
 	flush()
 	return append(list, words), depth == 0 && !quoted
 }
+
+// between reports whether c may stand on either side of a comment.
+func between(c byte) bool { return c == ' ' || c == '\t' || c == ';' }

@@ -38,7 +38,7 @@ func clean(s string) string {
 			return r
 		case r == '\r' || r == '\v' || r == '\f' || r == '\u0085' || r == '\u2028' || r == '\u2029':
 			return '\n'
-		case r < ' ' || r == 0x7f:
+		case r < ' ' || r >= 0x7f && r <= 0x9f:
 			return barrier
 		case r == '\u202d' || r == '\u202e' || r >= '\u2066' && r <= '\u2069' || r == '\u202a' || r == '\u202b' || r == '\u202c':
 			return barrier // shown in another order than written

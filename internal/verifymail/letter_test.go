@@ -84,7 +84,7 @@ func newLetter() letter {
 		tail:  "X-SES-RECEIPT: ZmFrZQ==\r\nX-SES-DKIM-SIGNATURE: a=rsa-sha256; q=dns/txt; b=ZmFrZQ==; c=relaxed/simple; s=fake; d=amazonses.com; t=1; v=1; bh=ZmFrZQ==; h=From:To;\r\n",
 		from:  "From: OpenRouter <noreply@openrouter.ai>\r\n",
 		to:    "To: " + mailbox + "\r\n",
-		more:  "Subject: 424242 is your OpenRouter verification code\r\nDate: Thu, 1 Jan 1970 00:00:00 +0000\r\nMIME-Version: 1.0\r\nDKIM-Signature: v=1; a=rsa-sha256; d=openrouter.ai; s=fake; h=from:to:subject; bh=ZmFrZQ==; b=ZmFrZQ==\r\n",
+		more:  "Subject: 424242 is your OpenRouter verification code\r\nDate: Thu, 1 Jan 1970 00:00:00 +0000\r\nMIME-Version: 1.0\r\nDKIM-Signature: v=1; a=rsa-sha256; d=openrouter.ai; s=fake; h=from:to:subject:mime-version:content-type:content-transfer-encoding; bh=ZmFrZQ==; b=ZmFrZQ==\r\n",
 		ctype: "text/plain; charset=utf-8",
 		body:  "",
 	}

@@ -2,7 +2,6 @@ package verifymail
 
 import (
 	"net/mail"
-	"strings"
 	"time"
 
 	"github.com/litentry/agentkeys/internal/mailhead"
@@ -29,8 +28,11 @@ func open(msg []byte, rc mailhead.Receiver) (*message, *Refusal) {
 	if !head.Complete {
 		return nil, refuse(BadHeader, "it has no end")
 	}
+	if why := oddHeader(msg, head); why != "" {
+		return nil, refuse(BadHeader, why)
+	}
 	top, ok := head.Top(rc)
-	if !ok || !top.Whole {
+	if !ok || !top.Whole || rc == mailhead.SES() && !sesWhole(head) {
 		return nil, refuse(NotReceived, "")
 	}
 	v, ok := verdictsOf(head, top, rc)
@@ -115,22 +117,6 @@ func (m *message) trust(q Query, r *rules) *Refusal {
 		return refuse(DKIMNotAligned, "")
 	case v.DMARC != "" && v.DMARC != "pass" && v.DMARC != "none" && v.DMARC != "bestguesspass":
 		return refuse(DMARCFailed, "")
-	case m.partlySigned():
-		return refuse(PartlySigned, "")
 	}
-	return nil
-}
-
-// partlySigned reports whether a signature has a length: anything may have been
-// put behind what it covers (RFC 6376, 8.2), and the verdict does not tell.
-func (m *message) partlySigned() bool {
-	for _, f := range m.head.Get("DKIM-Signature") {
-		for tag := range strings.SplitSeq(string(f.Value), ";") {
-			name, _, _ := strings.Cut(tag, "=")
-			if strings.TrimSpace(name) == "l" {
-				return true
-			}
-		}
-	}
-	return false
+	return m.signed()
 }

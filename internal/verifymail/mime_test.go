@@ -82,7 +82,7 @@ func TestMIME(t *testing.T) {
 		{"a media type that is none", typed("text/plain;;; charset", "", text), r, "bad-mime"},
 		{"a type in a part twice", parts("mixed", part("Content-Type: text/plain\r\nContent-Type: text/html", text)), r, "bad-mime"},
 		{"a part that does not end", typed("multipart/mixed; boundary=b", "", "--b\r\n\r\n"+text), r, "271828"},
-		{"a type of control characters", typed("text/plain; charset=\x01", "", text), r, "bad-mime"},
+		{"a type of control characters", typed("text/plain; charset=\x01", "", text), r, "bad-header"},
 		{"deeply nested", func(l *letter) {
 			l.ctype = "multipart/mixed; boundary=top"
 			l.body = multipart("top", deep)

@@ -24,9 +24,17 @@ func (r *rules) path(u *url.URL) bool {
 }
 
 // plainPath reports whether a path means what it says: a segment . or .., in
-// whatever encoding, would lead elsewhere than its beginning.
+// whatever encoding, would lead elsewhere than its beginning. Some servers decode
+// twice, and some take what follows a semicolon in a segment away before they
+// look.
 func plainPath(p string) bool {
 	l := strings.ToLower(p)
+	for range 4 {
+		l = strings.ReplaceAll(l, "%25", "%")
+	}
+	if strings.Contains(l, "%25") {
+		return false
+	}
 	if strings.Contains(l, "%2f") || strings.Contains(l, "%5c") || strings.ContainsAny(l, "\\?#") {
 		return false
 	}
@@ -37,7 +45,7 @@ func plainPath(p string) bool {
 	}
 	l = strings.ReplaceAll(l, "%2e", ".")
 	for seg := range strings.SplitSeq(l, "/") {
-		if seg == "." || seg == ".." {
+		if seg, _, _ = strings.Cut(seg, ";"); seg == "." || seg == ".." {
 			return false
 		}
 	}

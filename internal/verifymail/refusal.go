@@ -8,7 +8,7 @@ const (
 	BadRules Reason = "bad-rules" // a mistake of the caller's: rules or query
 
 	TooLarge    Reason = "too-large"
-	BadHeader   Reason = "bad-header"   // no end, or what must stand once stands twice
+	BadHeader   Reason = "bad-header"   // no end, what must stand once stands twice, or two ways to read it
 	NotReceived Reason = "not-received" // our receiver's block is not on top, or not whole
 	BadVerdicts Reason = "bad-verdicts" // the block cannot be read without doubt
 
@@ -23,7 +23,7 @@ const (
 	DKIMMissing    Reason = "dkim-not-passed"
 	DKIMNotAligned Reason = "dkim-not-aligned"
 	DMARCFailed    Reason = "dmarc-failed"
-	PartlySigned   Reason = "partly-signed" // a signature that covers only the start
+	PartlySigned   Reason = "partly-signed" // a signature that leaves out what counts
 
 	BadMIME        Reason = "bad-mime"
 	TooComplex     Reason = "too-complex"

@@ -3,6 +3,8 @@ package verifymail
 import (
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
+
 	"github.com/litentry/agentkeys/internal/mailhead"
 	"github.com/litentry/agentkeys/internal/mailroute"
 )
@@ -52,6 +54,11 @@ func (r Rules) compile(q Query) (*rules, *Refusal) {
 	}
 	if c.senders, ok = asciiHosts(r.Senders); !ok {
 		return bad("a sender is no domain")
+	}
+	for _, s := range c.senders {
+		if _, err := publicsuffix.EffectiveTLDPlusOne(s); err != nil {
+			return bad("a sender is a domain below which anybody has one")
+		}
 	}
 	if c.linkHosts, ok = asciiHosts(r.LinkHosts); !ok {
 		return bad("a link host is no host")

@@ -54,9 +54,10 @@ func verdictsOf(head mailhead.Block, top mailhead.Top, rc mailhead.Receiver) (Ve
 		}
 	}
 	v.From, _ = fromDomain(head)
-	if !plainReturnPath(top.ReturnPath) {
-		// Its local part may be a quoted string with anything in it, and the
-		// receiver repeats it in Authentication-Results.
+	if !plainReturnPath(top.ReturnPath) || !plainSigners(head) {
+		// A local part may be a quoted string with anything in it, and so may be
+		// the name of a signer, and the receiver repeats them in
+		// Authentication-Results.
 		return v, false
 	}
 	if top.Auth == "" {

@@ -7,7 +7,11 @@
 //   - What is true of a mail stands in the block that our receiver put on top of
 //     it. Everything below was written by the sender.
 //   - A mail counts for one address only, the one made for this run.
-//   - A DKIM pass says who signed. It counts if that is the domain in From.
+//   - A DKIM pass says who signed. It counts if that is the domain in From, and
+//     if every signature of that organisation covers From, To, the whole body,
+//     and what says how the body is to be read.
+//   - A header that two programs could read in two ways is refused: the one that
+//     checked the signatures was another than this.
 //   - A link leads to a host of the rules, by https, to the very name. The link
 //     returned is the one that stands in the mail, or the target that a redirect
 //     named by the rules carries; nothing is fetched.
@@ -16,6 +20,13 @@
 //   - Text of a mail is data. None of it is in an error, and a code or link is a
 //     secret.Value.
 //   - A hostile mail of MaxMessage costs linear time and bounded memory.
+//
+// One thing is assumed of SES: that it writes X-SES-RECEIPT and
+// X-SES-DKIM-SIGNATURE on every mail, and Received-SPF and
+// Authentication-Results between its Received and these. Then a sender who
+// brings a block of his own has them twice, and is refused; a mail that SES
+// stored without them, as it did in 2016, is not believed either. Nothing here
+// checks its signature, which would need a key out of DNS.
 package verifymail
 
 import (
