@@ -110,6 +110,9 @@ func openMailBucket(ctx context.Context, c *mailconf.S3) (mailsrv.Store, error) 
 	}
 	return s3mail.Open(s3mail.Config{
 		Region: c.Region, Bucket: c.Bucket, Endpoint: c.Endpoint, PathStyle: c.PathStyle, StreamCopies: c.Compatible == mailconf.VersityGW,
+		// By the tag the bucket's lifecycle, which 'agentkeys cloud' sets at AWS,
+		// ends sorted mail.
+		TagCopies: c.Endpoint == "",
 	}, s3mail.Credentials{Router: keys})
 }
 
