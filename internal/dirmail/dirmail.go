@@ -75,6 +75,8 @@ var _ interface {
 	mailstore.Arrived
 	mailstore.Spool
 	mailstore.Inbox
+	mailstore.Walker
+	mailstore.Stater
 	mailstore.Watcher
 } = (*Dir)(nil)
 

@@ -1,10 +1,12 @@
 package dirmail
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,9 +36,7 @@ func (d *Dir) list(ctx context.Context, dir string, after agentkeys.MessageID, l
 	if err := ctx.Err(); err != nil {
 		return page, err
 	}
-	names, err := d.names(dir,
-		func(e fs.DirEntry) bool { return message(e) && e.Name() > after.String() },
-		func(all []string) []string { return all[:min(len(all), limit+1)] })
+	names, err := d.first(dir, after.String(), limit+1)
 	if err != nil {
 		return page, err
 	}
@@ -78,38 +78,91 @@ func message(e fs.DirEntry) bool {
 	return err == nil && e.Type().IsRegular()
 }
 
-// names returns the names of dir that are wanted, sorted, and none if there is
-// no dir. cut, if not nil, gets sorted names and drops those that are too many,
-// so that not all of a large directory have to be kept.
-func (d *Dir) names(dir string, want func(fs.DirEntry) bool, cut func([]string) []string) (all []string, err error) {
-	path, absent, err := d.path(dir, "")
-	if err != nil || absent {
-		return nil, err
-	}
-	f, err := os.Open(filepath.Clean(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	for {
-		entries, err := f.ReadDir(4 * mailstore.MaxPage)
-		for _, e := range entries {
-			if want(e) {
-				all = append(all, e.Name())
-			}
-		}
-		slices.Sort(all)
-		if cut != nil {
-			all = cut(all)
-		}
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
+// first returns the first names of messages beyond after, sorted. It reads all
+// of the directory and keeps no more than it returns.
+func (d *Dir) first(dir, after string, most int) ([]string, error) {
+	var least highest
+	for e, err := range d.entries(dir) {
 		if err != nil {
 			return nil, err
+		}
+		name := e.Name()
+		full := len(least) == most
+		if name <= after || full && name >= least[0] || !message(e) {
+			continue
+		}
+		if full {
+			least[0] = name
+			heap.Fix(&least, 0)
+		} else {
+			heap.Push(&least, name)
+		}
+	}
+	slices.Sort(least)
+	return least, nil
+}
+
+// highest is a heap with the last name on top.
+type highest []string
+
+func (h highest) Len() int           { return len(h) }
+func (h highest) Less(i, j int) bool { return h[i] > h[j] }
+func (h highest) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *highest) Push(x any)        { *h = append(*h, x.(string)) }
+func (h *highest) Pop() any {
+	old := *h
+	name := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return name
+}
+
+// names returns the names of dir that are wanted, sorted.
+func (d *Dir) names(dir string, want func(fs.DirEntry) bool) (all []string, err error) {
+	for e, err := range d.entries(dir) {
+		if err != nil {
+			return nil, err
+		}
+		if want(e) {
+			all = append(all, e.Name())
+		}
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// entries goes through a directory, as it lies; one that is not there is empty.
+func (d *Dir) entries(dir string) iter.Seq2[fs.DirEntry, error] {
+	return func(yield func(fs.DirEntry, error) bool) {
+		path, absent, err := d.path(dir, "")
+		if err != nil {
+			yield(nil, err)
+		}
+		if err != nil || absent {
+			return
+		}
+		f, err := os.Open(filepath.Clean(path))
+		if errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer f.Close()
+		for {
+			entries, err := f.ReadDir(mailstore.MaxPage)
+			for _, e := range entries {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
 		}
 	}
 }

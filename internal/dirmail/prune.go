@@ -26,7 +26,7 @@ func (d *Dir) Prune(ctx context.Context, before time.Time) (n int, err error) {
 	wallets, err := d.names(botsName, func(e fs.DirEntry) bool {
 		_, err := agentkeys.ParseWallet(e.Name())
 		return err == nil && e.IsDir()
-	}, nil)
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -34,7 +34,7 @@ func (d *Dir) Prune(ctx context.Context, before time.Time) (n int, err error) {
 		dirs = append(dirs, botsName+"/"+w+"/"+inboundName)
 	}
 	for _, dir := range dirs {
-		names, err := d.names(dir, message, nil)
+		names, err := d.names(dir, message)
 		if err != nil {
 			return n, err
 		}

@@ -46,7 +46,7 @@ func (d *Dir) Refused(ctx context.Context, after mailstore.Item, limit int) (pag
 
 // reasons lists the directories of refused mail.
 func (d *Dir) reasons() (all []string, err error) {
-	return d.names(refusedName, func(e fs.DirEntry) bool { return e.IsDir() && mailstore.ValidReason(e.Name()) }, nil)
+	return d.names(refusedName, func(e fs.DirEntry) bool { return e.IsDir() && mailstore.ValidReason(e.Name()) })
 }
 
 // FetchRefused is Fetch for mail that was refused.

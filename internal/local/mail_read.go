@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -207,33 +208,15 @@ func (h *Host) shelf(q MailQuery) (*shelf, error) {
 	return s, err
 }
 
-// list goes through all of it.
-func (s *shelf) list(ctx context.Context, f func(mailstore.Item) (more bool)) error {
-	var after mailstore.Item
-	for {
-		var page mailstore.Page
-		var err error
-		switch s.place {
-		case PlaceInbound:
-			page, err = s.h.mail.dir.Waiting(ctx, after.ID, mailstore.MaxPage)
-		case PlaceRefused:
-			page, err = s.h.mail.dir.Refused(ctx, after, mailstore.MaxPage)
-		default:
-			page, err = s.h.mail.Inbox.List(ctx, s.owner, after.ID, mailstore.MaxPage)
-		}
-		if err != nil {
-			return err
-		}
-		for _, item := range page.Items {
-			if !f(item) {
-				return nil
-			}
-			after = item
-		}
-		if !page.More || len(page.Items) == 0 {
-			return nil
-		}
+// all goes through all of it, in no order.
+func (s *shelf) all(ctx context.Context) iter.Seq2[mailstore.Item, error] {
+	switch s.place {
+	case PlaceInbound:
+		return s.h.mail.dir.WalkWaiting(ctx)
+	case PlaceRefused:
+		return s.h.mail.dir.WalkRefused(ctx)
 	}
+	return mailbox.List(ctx, s.h.mail.Inbox, s.owner)
 }
 
 // newest keeps as many as are asked for, however many there are.
@@ -242,29 +225,28 @@ func (s *shelf) newest(ctx context.Context, limit int) ([]mailstore.Item, error)
 	byAge := func(a, b mailstore.Item) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(b.ID.String(), a.ID.String()))
 	}
-	err := s.list(ctx, func(item mailstore.Item) bool {
+	for item, err := range s.all(ctx) {
+		if err != nil {
+			return nil, err
+		}
 		kept = append(kept, item)
 		if len(kept) == 4*limit {
 			slices.SortFunc(kept, byAge)
 			kept = kept[:limit]
 		}
-		return true
-	})
+	}
 	slices.SortFunc(kept, byAge)
-	return kept[:min(limit, len(kept))], err
+	return kept[:min(limit, len(kept))], nil
 }
 
-func (s *shelf) item(ctx context.Context, id agentkeys.MessageID) (found mailstore.Item, err error) {
-	err = s.list(ctx, func(item mailstore.Item) bool {
-		if item.ID == id {
-			found = item
-		}
-		return item.ID != id
-	})
-	if err == nil && found.ID.IsZero() {
-		err = mailstore.ErrGone
+func (s *shelf) item(ctx context.Context, id agentkeys.MessageID) (mailstore.Item, error) {
+	switch s.place {
+	case PlaceInbound:
+		return s.h.mail.dir.StatWaiting(ctx, id)
+	case PlaceRefused:
+		return s.h.mail.dir.StatRefused(ctx, id)
 	}
-	return found, err
+	return mailbox.Stat(ctx, s.h.mail.Inbox, s.owner, id)
 }
 
 // fetch reads a message of up to maxShown bytes.

@@ -114,9 +114,12 @@ func Find(ctx context.Context, o Options) (Found, error) {
 	return Found{}, s.timeout(0)
 }
 
-// List goes through the inbox of w, page after page, in the order of ids. After
-// an error there is nothing more.
+// List goes through the inbox of w, in no order. After an error there is nothing
+// more.
 func List(ctx context.Context, inbox mailstore.Inbox, w agentkeys.Wallet) iter.Seq2[mailstore.Item, error] {
+	if walker, ok := inbox.(mailstore.Walker); ok {
+		return walker.Walk(ctx, w)
+	}
 	return func(yield func(mailstore.Item, error) bool) {
 		var after agentkeys.MessageID
 		for {

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -78,6 +79,8 @@ type Server struct {
 	broken  chan error // why nothing can be stored until the next start
 	log     *slog.Logger
 	closers []func() error
+	// walk goes through what waits in a directory; nil: it is a bucket.
+	walk func(context.Context) iter.Seq2[mailstore.Item, error]
 }
 
 // Open opens every part that c names and listens. On an error all that was
@@ -131,7 +134,7 @@ func Open(ctx context.Context, c *mailconf.Config, o Options) (_ *Server, err er
 	s.office = newOffice(sorter{router, o.Log}.handle, o.Now, o.Log)
 	m.office(s.office)
 	s.sweeper = &sweeper{
-		waiting: store.Waiting, office: s.office, every: sweepEvery, missed: missedAfter,
+		waiting: store.Waiting, walk: s.walk, office: s.office, every: sweepEvery, missed: missedAfter,
 		done: func(found int) {
 			m.swept.Add(float64(found))
 			if found > 0 {
@@ -166,6 +169,7 @@ func (s *Server) openStore(ctx context.Context, c *mailconf.Config, o Options, m
 		return nil, fmt.Errorf("store.directory: %w", err)
 	}
 	s.onClose(dir.Close)
+	s.walk = dir.WalkWaiting
 	s.keeper = &keeper{dir: dir, days: c.Keep.MailDays, now: o.Now, log: o.Log, pruned: func(n int) { m.pruned.Add(float64(n)) }}
 	return dir, nil
 }

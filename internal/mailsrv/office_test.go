@@ -291,7 +291,7 @@ func TestSweep(t *testing.T) {
 		var found []int
 		failures := 0
 		ctx, stop := context.WithCancel(t.Context())
-		sweeping := &sweeper{s.waiting, o, sweepEvery, missedAfter, func(n int) { found = append(found, n) }, func(error) { failures++ }}
+		sweeping := &sweeper{s.waiting, nil, o, sweepEvery, missedAfter, func(n int) { found = append(found, n) }, func(error) { failures++ }}
 		ended := make(chan struct{})
 		go func() {
 			sweeping.run(ctx)

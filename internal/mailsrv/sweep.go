@@ -3,6 +3,7 @@ package mailsrv
 import (
 	"context"
 	"crypto/sha256"
+	"iter"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -23,6 +24,7 @@ const (
 // sweeper finds what waits in inbound/.
 type sweeper struct {
 	waiting func(ctx context.Context, after agentkeys.MessageID, limit int) (mailstore.Page, error)
+	walk    func(context.Context) iter.Seq2[mailstore.Item, error] // in its place, if not nil
 	office  *office
 	every   time.Duration // sweepEvery
 	missed  time.Duration // missedAfter
@@ -68,6 +70,17 @@ func (s *sweeper) run(ctx context.Context) {
 // sweep walks through inbound/ once, and hands over what it finds as fast as it
 // is handled.
 func (s *sweeper) sweep(ctx context.Context) (found int, err error) {
+	if s.walk != nil {
+		for item, err := range s.walk(ctx) {
+			if err != nil {
+				return found, err
+			}
+			if s.office.find(ctx, item.ID) {
+				found++
+			}
+		}
+		return found, ctx.Err()
+	}
 	var after agentkeys.MessageID
 	for {
 		page, err := s.page(ctx, after)

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -109,6 +110,20 @@ type Inbox interface {
 	// Fetch returns a whole message of w's inbox of up to limit bytes. ErrGone;
 	// ErrTooLarge, with nothing read.
 	Fetch(ctx context.Context, w agentkeys.Wallet, id agentkeys.MessageID, limit int64) ([]byte, error)
+}
+
+// Walker is an Inbox that goes through all of an inbox at once, for which its
+// pages would each cost as much as all of it.
+type Walker interface {
+	// Walk goes through w's inbox in no order, and after an error no further.
+	// What comes or goes meanwhile may be missing.
+	Walk(ctx context.Context, w agentkeys.Wallet) iter.Seq2[Item, error]
+}
+
+// Stater is an Inbox that can look at one message by its id.
+type Stater interface {
+	// Stat is that message of a listing. ErrGone.
+	Stat(ctx context.Context, w agentkeys.Wallet, id agentkeys.MessageID) (Item, error)
 }
 
 // Watcher is an Inbox that can tell of new messages.
