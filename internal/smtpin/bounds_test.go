@@ -1,11 +1,18 @@
 package smtpin
 
 import (
+	"errors"
+	"io/fs"
 	"net/netip"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/testsrv/dns"
 )
 
@@ -128,5 +135,40 @@ func TestNeverPassWithoutDNS(t *testing.T) {
 				t.Errorf("%q fails by %v: %q", place, fault, top.Auth)
 			}
 		}
+	}
+}
+
+// TestTempNames: what a kill leaves of a message that comes in has a name that
+// is swept.
+func TestTempNames(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("a file that is gone at once is not told of here")
+	}
+	dir := t.TempDir()
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if err := w.Add(dir); err != nil {
+		t.Fatal(err)
+	}
+	_, addr := serve(t, Config{Spool: &memory{}, TempDir: dir})
+	dial(t, addr).talk(data(plainMail2+".\r\n", "250")...)
+	var name string
+	select {
+	case e := <-w.Events:
+		name = e.Name
+	case <-time.After(20 * time.Second):
+		t.Fatal("there was no file")
+	}
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Sweep(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: %v", name, err)
 	}
 }

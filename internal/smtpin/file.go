@@ -35,7 +35,9 @@ func (f *file) Close() error { return f.f.Close() }
 
 // receive reads a message to its end.
 func (s *Server) receive(r io.Reader) (_ *file, err error) {
-	tmp, err := os.CreateTemp(s.c.TempDir, ".smtpin-") // 0600
+	// 0600. By this name durable.Sweep knows what a kill has left, should one
+	// come before the next line.
+	tmp, err := os.CreateTemp(s.c.TempDir, ".tmp-smtpin-")
 	if err != nil {
 		return nil, storage(err)
 	}
