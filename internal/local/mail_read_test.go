@@ -150,6 +150,9 @@ func TestMailOfBroker(t *testing.T) {
 	if err != nil || its.Wallet != coder.Wallet {
 		t.Errorf("%+v, %v", its, err)
 	}
+	if _, err := w.MailAddress(serviceOf(t, "github"), agentkeys.Agent{}); !errors.Is(err, ErrNoTag) {
+		t.Errorf("without a tag: %v", err)
+	}
 	box.put(w.wallet, "m1", time.Now(), stamped(farHost, "m1", mine.Address, "Go to "+fakeLink, time.Now()))
 	box.put(coder.Wallet, "m2", time.Now(), stamped(farHost, "m2", its.Address, "Your verification code is 424242.", time.Now()))
 	ctx := t.Context()
