@@ -39,7 +39,7 @@ func Read(msg []byte) Readable {
 	for _, f := range flows {
 		// The plain text is written for readers without HTML: it is enough.
 		if r.Text == "" || !f.html {
-			r.Text = strings.TrimSpace(f.text)
+			r.Text = strings.TrimSpace(strings.ReplaceAll(f.text, string(barrier), "…"))
 		}
 		for _, l := range f.links {
 			if len(r.Links) < maxListed && len(l.href) <= maxURL && !contains(r.Links, l.href) {
