@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/litentry/agentkeys"
@@ -60,8 +61,15 @@ type MailSettings struct {
 	// Resolver is IP:PORT of the DNS server that SPF, DKIM and DMARC ask; empty:
 	// the system's.
 	Resolver string `json:"resolver,omitempty"`
-	Off      bool   `json:"-"`
+	// Server is the mail.yaml of an 'agentkeys mail serve' on this machine, whose
+	// directory is read then, and nothing is received here; OwnServer: receive
+	// here again.
+	Server string `json:"server,omitempty"`
+	Off    bool   `json:"-"`
 }
+
+// OwnServer is MailSettings.Server of who receives mail itself.
+const OwnServer = "own"
 
 // post is what a Host has of mail: a broker's, or its own on loopback.
 type post struct {
@@ -96,6 +104,9 @@ func (h *Host) receiveMail(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if set.Server != "" {
+		return h.followMail(set)
+	}
 	spool := h.paths.MailSpool()
 	if err := durable.MkdirAll(spool); err != nil {
 		return err
@@ -108,6 +119,7 @@ func (h *Host) receiveMail(ctx context.Context) error {
 		c := mailconf.Config{
 			Hostname: host, Domains: []string{set.Domain}, Listen: fmt.Sprintf("127.0.0.1:%d", port), Resolver: set.Resolver,
 			Store: mailconf.Store{Directory: h.paths.Mail()}, Spool: spool, Keep: mailconf.Keep{MailDays: mailDays},
+			Limits: mailconf.Limits{FreeBytes: mailFree},
 		}
 		return mailsrv.Open(ctx, &c, mailsrv.Options{
 			Log: h.log, Now: h.now, Version: h.opts.Version, Tags: h.mail.tags, Recorder: ownMail{h.audit, h.wallet},
@@ -140,8 +152,13 @@ func (h *Host) receiveMail(ctx context.Context) error {
 	return nil
 }
 
-// mailDays is how long mail is kept.
-const mailDays = 30
+const (
+	// mailDays is how long mail is kept.
+	mailDays = 30
+	// mailFree is what mail leaves free of the disk, in bytes: enough for the log
+	// and whatever else is kept here.
+	mailFree = 128 << 20
+)
 
 // ownMail records what became of mail as the owner's affair.
 type ownMail struct {
@@ -176,6 +193,12 @@ func (h *Host) mailSettings() (set MailSettings, remembered bool, err error) {
 	}
 	if now.Port != 0 {
 		set.Port = now.Port
+	}
+	if now.Server != "" {
+		set.Server = now.Server
+	}
+	if set.Server == OwnServer {
+		set.Server = ""
 	}
 	if remembered = set.Port != 0; !remembered {
 		set.Port = DefaultMailPort
@@ -214,6 +237,9 @@ func (m MailSettings) Check() error {
 		if a, err := netip.ParseAddrPort(m.Resolver); err != nil || a.Port() == 0 {
 			return fmt.Errorf("%w: a mail resolver is IP:PORT", ErrMailSettings)
 		}
+	}
+	if m.Server != "" && m.Server != OwnServer && !filepath.IsAbs(m.Server) {
+		return fmt.Errorf("%w: the configuration of a mail server is an absolute path", ErrMailSettings)
 	}
 	return nil
 }
