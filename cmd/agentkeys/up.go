@@ -51,6 +51,13 @@ After 'agentkeys login' it serves what is yours at the broker instead.`,
 			if o.port < 0 || o.port > 65535 {
 				return usage(cmd, errors.New("--port is a number from 1 to 65535"))
 			}
+			if o.mail.Server != "" && o.mail.Server != local.OwnServer {
+				abs, err := filepath.Abs(o.mail.Server)
+				if err != nil {
+					return err
+				}
+				o.mail.Server = abs
+			}
 			if err := o.mail.Check(); err != nil {
 				return usage(cmd, err)
 			}
@@ -64,6 +71,7 @@ After 'agentkeys login' it serves what is yours at the broker instead.`,
 	f.IntVar(&o.mail.Port, "mail-port", 0, "loopback `PORT` that takes mail by SMTP (default: the one used before)")
 	f.StringVar(&o.mail.Domain, "mail-domain", "", "`DOMAIN` of your mail addresses (default: the one used before, or agentkeys.localhost)")
 	f.StringVar(&o.mail.Resolver, "mail-resolver", "", "DNS server, `IP:PORT`, that says who sends for a domain (default: the one used before, or the system's)")
+	f.StringVar(&o.mail.Server, "mail-config", "", "read the mail of the 'agentkeys mail serve' on this machine that `FILE` describes, or 'own'\nto receive it here again (default: as before)")
 	f.BoolVar(&o.mail.Off, "no-mail", false, "take no mail, this time")
 	f.DurationVar(&o.idle, "idle", 0, "clear an opened key from memory after a `SPAN` unused (default 5m)")
 	return c
@@ -295,6 +303,9 @@ func mailArgs(m local.MailSettings) (args []string) {
 	}
 	if m.Resolver != "" {
 		args = append(args, "--mail-resolver="+m.Resolver)
+	}
+	if m.Server != "" {
+		args = append(args, "--mail-config="+m.Server)
 	}
 	if m.Off {
 		args = append(args, "--no-mail")
