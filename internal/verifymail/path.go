@@ -25,25 +25,36 @@ func (r *rules) path(u *url.URL) bool {
 
 // plainPath reports whether a path means what it says: a segment . or .., in
 // whatever encoding, would lead elsewhere than its beginning. Some servers decode
-// twice, and some take what follows a semicolon in a segment away before they
-// look.
+// more than once, and some take what follows a semicolon in a segment away before
+// they look.
 func plainPath(p string) bool {
-	l := strings.ToLower(p)
-	for range 4 {
-		l = strings.ReplaceAll(l, "%25", "%")
-	}
-	if strings.Contains(l, "%25") {
-		return false
-	}
-	if strings.Contains(l, "%2f") || strings.Contains(l, "%5c") || strings.ContainsAny(l, "\\?#") {
-		return false
-	}
-	for _, c := range []byte(l) {
-		if c <= ' ' || c >= 0x7f {
+	for _, c := range []byte(p) {
+		if c <= ' ' || c >= 0x7f || c == '?' || c == '#' {
 			return false
 		}
 	}
-	l = strings.ReplaceAll(l, "%2e", ".")
+	for range maxDecoded {
+		if !plainSegments(p) {
+			return false
+		}
+		next, err := url.PathUnescape(p)
+		if err != nil || next == p {
+			return true
+		}
+		p = next
+	}
+	return false
+}
+
+// maxDecoded is how often a path is decoded. What goes on beyond it is made to
+// deceive.
+const maxDecoded = 5
+
+func plainSegments(p string) bool {
+	l := strings.NewReplacer("%2e", ".", "%3b", ";").Replace(strings.ToLower(p))
+	if strings.Contains(l, "%2f") || strings.Contains(l, "%5c") || strings.Contains(l, "\\") {
+		return false
+	}
 	for seg := range strings.SplitSeq(l, "/") {
 		if seg, _, _ = strings.Cut(seg, ";"); seg == "." || seg == ".." {
 			return false

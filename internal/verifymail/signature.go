@@ -90,7 +90,7 @@ func parseSignature(v []byte) (signature, bool) {
 	}
 	for name := range strings.SplitSeq(tags["h"], ":") {
 		name = strings.ToLower(strings.Trim(name, " \t"))
-		if n, colon := mailhead.FieldName([]byte(name + ":")); colon == 0 || n != len(name) {
+		if _, colon := mailhead.FieldName([]byte(name + ":")); colon == 0 {
 			return signature{}, false
 		}
 		s.fields = append(s.fields, name)
