@@ -9,6 +9,6 @@ go list -f '{{.Dir}}' "${packages[@]:-./...}" | while read -r dir; do
 	# Most packages have none, for which grep fails.
 	{ grep -hso '^func Fuzz[A-Za-z0-9_]*' "$dir"/*_test.go || true; } | sed 's/^func //' | sort -u | while read -r target; do
 		printf '%s %s\n' "${dir#"$PWD"/}" "$target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$dir" </dev/null
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 20x "$dir" </dev/null
 	done
 done
