@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/audit"
@@ -123,6 +124,7 @@ func (h *Host) receiveMail(ctx context.Context) error {
 		}
 		return mailsrv.Open(ctx, &c, mailsrv.Options{
 			Log: h.log, Now: h.now, Version: h.opts.Version, Tags: h.mail.tags, Recorder: ownMail{h.audit, h.wallet},
+			HangUp: mailHangUp,
 		})
 	}
 	if h.mail.tags, err = h.cat.tags(); err != nil {
@@ -158,6 +160,9 @@ const (
 	// mailFree is what mail leaves free of the disk, in bytes: enough for the log
 	// and whatever else is kept here.
 	mailFree = 128 << 20
+	// mailHangUp is how long a sender may keep this process from its end. Others'
+	// requests have ten seconds.
+	mailHangUp = 5 * time.Second
 )
 
 // ownMail records what became of mail as the owner's affair.

@@ -10,6 +10,7 @@
 package mailsrv
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,10 @@ type Options struct {
 	// Recorder, if it is not nil, keeps the entries in the place of a log of
 	// this server's own: the configuration then needs no directory for it.
 	Recorder Recorder
+	// HangUp is how long senders have to end what they are at when the server
+	// stops; zero is 20 s. They keep what was not acknowledged. Who sends nothing
+	// is not waited for.
+	HangUp time.Duration
 }
 
 // Recorder keeps entries for good, as a grant.Recorder does.
@@ -62,8 +67,8 @@ type Recorder interface {
 const (
 	// patience bounds one try of a message. It copies as much as MaxMessage.
 	patience = 2 * time.Minute
-	// hangUp is how long senders have to end what they are at when the server
-	// stops, and grace how long what they sent has to be sorted after that.
+	// hangUp is Options.HangUp unless it says otherwise, and grace how long what
+	// was sent has to be sorted after that.
 	hangUp, grace = 20 * time.Second, 10 * time.Second
 )
 
@@ -78,6 +83,7 @@ type Server struct {
 	keeper  *keeper    // nil: somebody else ends mail
 	broken  chan error // why nothing can be stored until the next start
 	log     *slog.Logger
+	hangUp  time.Duration
 	closers []func() error
 	// walk goes through what waits in a directory; nil: it is a bucket.
 	walk func(context.Context) iter.Seq2[mailstore.Item, error]
@@ -86,7 +92,7 @@ type Server struct {
 // Open opens every part that c names and listens. On an error all that was
 // opened is closed again.
 func Open(ctx context.Context, c *mailconf.Config, o Options) (_ *Server, err error) {
-	s := &Server{log: o.Log, broken: make(chan error, 1)}
+	s := &Server{log: o.Log, hangUp: cmp.Or(o.HangUp, hangUp), broken: make(chan error, 1)}
 	limits := c.Limits.Filled()
 	defer func() {
 		if err != nil {
@@ -281,7 +287,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	case broken = <-s.broken:
 		stop()
 	}
-	polite, hurry := context.WithTimeout(context.WithoutCancel(ctx), hangUp)
+	polite, hurry := context.WithTimeout(context.WithoutCancel(ctx), s.hangUp)
 	defer hurry()
 	err := s.smtp.Shutdown(polite)
 	if errors.Is(err, context.DeadlineExceeded) {
