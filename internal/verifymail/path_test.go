@@ -30,6 +30,7 @@ func TestPlainPath(t *testing.T) {
 		"/v1/verify/%255c":            false,
 		"/v1/verify/x%3fy%23":         true,
 		"/v1/verify/%252e%252e/%25zz": false,
+		"/v1/verify/..%253b/%25zz":    false,
 		"/v1/verify/\\":               false,
 		"/v1/verify/?x":               false,
 		"/v1/verify/#x":               false,
