@@ -29,6 +29,9 @@ func TestHangUp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if s.hangUp != c.hangUp {
+			t.Errorf("%s: he would have %s", what, s.hangUp)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		done := make(chan error, 1)

@@ -156,6 +156,13 @@ func TestNoRoom(t *testing.T) {
 	}
 	set(1 << 20)
 	r.talk(from, "250", to, "250", "DATA\r\n", "354", plainMail2+".\r\n", "250")
+	// Others may fill it while copies are written.
+	asked := 0
+	_, addr = serve(t, Config{Spool: m, Room: func(int64) bool { asked++; return asked < 4 }})
+	dial(t, addr).talk(hello(from, "250", to, "250", second, "250", "DATA\r\n", "354", plainMail2+".\r\n", "452 4.3.1")...)
+	if n := len(m.all()); n != 2 {
+		t.Errorf("%d copies, where there was room for one", n-1)
+	}
 	if _, err := New(Config{Hostname: host, Domains: []string{domain}, Spool: m, Limits: Limits{BytesPerHour: -1}}); !errors.Is(err, ErrConfig) {
 		t.Errorf("a negative limit: %v", err)
 	}
