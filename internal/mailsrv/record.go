@@ -80,7 +80,7 @@ func newMetrics(version string) *metrics {
 	m := &metrics{
 		web:      webserve.NewMetrics(version),
 		received: counter("agentkeys_mail_received_total", "Messages that were accepted: one for each recipient."),
-		held:     counter("agentkeys_mail_held_back_total", "Recipients whose senders were told to come back later, by the limit of a wallet."),
+		held:     counter("agentkeys_mail_held_back_total", "Recipients whose senders were told to come back later, by the limit of a wallet or a peer's part of it."),
 		swept:    counter("agentkeys_mail_swept_total", "Messages that were found waiting."),
 		pruned:   counter("agentkeys_mail_pruned_total", "Messages that were removed for their age."),
 		fetched:  counter("agentkeys_mail_fetched_bytes_total", "Bytes read to decide about messages."),
