@@ -217,6 +217,16 @@ func TestResultsInOneWay(t *testing.T) {
 	if v := Verdict(l.bytes(), mailhead.SES()); v.Aligned || len(v.DKIM) != 0 {
 		t.Errorf("%+v", v)
 	}
+	l = newLetter()
+	l.more += "To\v: x@evil.example\r\n"
+	if v := Verdict(l.bytes(), mailhead.SES()); v.Aligned || len(v.DKIM) != 0 || !v.Received || v.Spam != "pass" {
+		t.Errorf("%+v", v)
+	}
+	l = newLetter()
+	l.more += "X-SES-RECEIPT: x\r\n"
+	if v := Verdict(l.bytes(), mailhead.SES()); v.Received {
+		t.Errorf("%+v", v)
+	}
 }
 
 // FuzzTags: what is read of a tag list is there, and reads the same when written

@@ -30,14 +30,19 @@ type Verdicts struct {
 	scans bool // spam and viruses are looked for
 }
 
-// Verdict returns what rc found of a message, of which msg may be a beginning.
+// Verdict returns what rc found of a message. Of one whose header can be read in
+// two ways, or is not all there, no signature is said to pass.
 func Verdict(msg []byte, rc mailhead.Receiver) Verdicts {
 	head := mailhead.Parse(msg, true)
 	top, ok := head.Top(rc)
-	if !ok || !top.Whole {
+	if !ok || !top.Whole || rc == mailhead.SES() && !sesWhole(head) {
 		return Verdicts{}
 	}
 	v, _ := verdictsOf(head, top, rc)
+	if oddHeader(msg, head) != "" {
+		// What is shown of such a mail may be other text than was signed.
+		v.DKIM, v.Aligned = nil, false
+	}
 	return v
 }
 
