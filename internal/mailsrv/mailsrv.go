@@ -114,7 +114,7 @@ func Open(ctx context.Context, c *mailconf.Config, o Options) (_ *Server, err er
 	}
 	store = watched{store, s.broken}
 	if c.Spool != "" {
-		if err := durable.MkdirAll(c.Spool); err != nil {
+		if err := errors.Join(durable.MkdirAll(c.Spool), sweepSpool(c.Spool, o.Now())); err != nil {
 			return nil, fmt.Errorf("spool: %w", err)
 		}
 	}
