@@ -161,6 +161,9 @@ func TestAgentLeaves(t *testing.T) {
 					close(begun)
 					<-r.Context().Done()
 					close(gone)
+					// To return would be to end the answer well, which can get
+					// through before the connection is closed.
+					panic(http.ErrAbortHandler)
 				})
 				b := newBackend(route)
 				addr := serve(t, b, Options{})
