@@ -194,7 +194,10 @@ func (b *Broker) Enrol(ctx context.Context, key DeviceKey, code, name string) (b
 	}
 	d := digest("enrolment", parseCode(code, enrolmentLen))
 	var device deviceRecord
+	var out token.Thumbprint // the device whose place it takes, and its version
+	var outAt int64
 	err = b.change(ctx, "enrolment/"+d, func(try *tries) error {
+		outAt = 0
 		rec, version, err := get[enrolmentRecord](ctx, b.o.State, Key{kindEnrolment, d})
 		if errors.Is(err, ErrAbsent) {
 			return ErrLogin
@@ -221,12 +224,13 @@ func (b *Broker) Enrol(ctx context.Context, key DeviceKey, code, name string) (b
 			return err
 		}
 		if old, err := token.ParseThumbprint(a.Device); err == nil && old != key.t {
-			_, _, ws, ended, err := b.dropDevice(ctx, rec.Account, old)
+			_, version, ws, ended, err := b.dropDevice(ctx, rec.Account, old)
 			if err != nil && !errors.Is(err, ErrAbsent) {
 				return err
 			}
 			if err == nil {
 				writes, events = append(writes, ws...), append(events, ended)
+				out, outAt = old, version
 			}
 		}
 		a.Code, a.Device = "", key.String()
@@ -237,6 +241,9 @@ func (b *Broker) Enrol(ctx context.Context, key DeviceKey, code, name string) (b
 	})
 	if err != nil {
 		return brokerapi.Session{}, err
+	}
+	if outAt > 0 {
+		b.devices.bury(out, outAt) // here at once; elsewhere when it is heard
 	}
 	return b.issue(ctx, key.t, device)
 }
