@@ -194,7 +194,7 @@ func TestPlacements(t *testing.T) {
 
 // Lookup hands out one entry to everybody.
 func TestLookupParsesOnce(t *testing.T) {
-	if lookup(t, "groq") != lookup(t, "groq") {
+	if one, again := lookup(t, "groq"), lookup(t, "groq"); one != again {
 		t.Error("two entries for one service")
 	}
 	if _, err := Lookup(agentkeys.Service{}); err == nil {

@@ -95,7 +95,7 @@ func documented(t *testing.T, dir, doc string, least int) {
 		path *regexp.Regexp
 	}
 	var rows []row
-	for _, m := range regexp.MustCompile("(?m)^\\| (0[67]00) \\| ([^|]+) \\|").FindAllStringSubmatch(doc, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| (0[67]00) \| ([^|]+) \|`).FindAllStringSubmatch(doc, -1) {
 		for _, p := range code.FindAllString(m[2], -1) {
 			pattern := regexp.QuoteMeta(strings.Trim(p, "`"))
 			pattern = strings.ReplaceAll(regexp.MustCompile(`<[a-z]+>`).ReplaceAllLiteralString(pattern, `[^/]+`), "…", ".+")

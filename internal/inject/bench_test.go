@@ -64,7 +64,7 @@ type usage struct {
 type pool struct{ p sync.Pool }
 
 func (p *pool) Get() []byte  { return p.p.Get().([]byte) }
-func (p *pool) Put(b []byte) { p.p.Put(b) } //nolint:staticcheck // as one writes it by hand
+func (p *pool) Put(b []byte) { p.p.Put(b) } //lint:ignore SA6002 as one writes it by hand
 
 func benchChild(arg string) {
 	fatal := func(err error) {

@@ -155,7 +155,7 @@ func TestVectorsAgree(t *testing.T) {
 }
 
 func TestScalar(t *testing.T) {
-	n := secp256k1.S256().N
+	n := secp256k1.Params().N
 	top := new(big.Int).Lsh(big.NewInt(1), 384)
 	cases := []*big.Int{
 		big.NewInt(1), new(big.Int).Sub(n, big.NewInt(1)), new(big.Int).Add(n, big.NewInt(1)),

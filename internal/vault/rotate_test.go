@@ -155,8 +155,7 @@ func TestRotateWaitsForStores(t *testing.T) {
 	for at := range 4 {
 		w := newWorld()
 		reached, release := make(chan struct{}), make(chan struct{})
-		var f *vaulttest.Faults
-		f = vaulttest.NewFaults(vaulttest.None, 0, func(step int) {
+		f := vaulttest.NewFaults(vaulttest.None, 0, func(step int) {
 			if step == at {
 				close(reached)
 				<-release
