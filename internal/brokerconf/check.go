@@ -28,18 +28,7 @@ func (c *Config) network(f *conf.File) {
 	case c.TLS != nil && c.BehindProxy != nil:
 		f.Fault("behind_proxy", "", "both this and tls say who ends TLS", "keep tls where clients reach the broker itself, behind_proxy where a proxy does it")
 	case c.TLS != nil:
-		for _, s := range []struct {
-			name string
-			path *string
-		}{{"tls.cert", &c.TLS.Cert}, {"tls.key", &c.TLS.Key}} {
-			*s.path = f.Path(*s.path)
-			if f.Need(s.name, *s.path, "name a PEM file") {
-				readable(f, s.name, *s.path)
-			}
-		}
-		if fi, err := os.Stat(c.TLS.Key); err == nil && fi.Mode().Perm()&0o007 != 0 {
-			f.Fault("tls.key", c.TLS.Key, fmt.Sprintf("others may read it: its mode is %04o", fi.Mode().Perm()), "chmod o= "+c.TLS.Key+", and replace the key if somebody may have read it")
-		}
+		f.Certificate("tls", &c.TLS.Cert, &c.TLS.Key)
 		if strings.HasPrefix(c.Origin, "http://") {
 			f.Fault("origin", c.Origin, "it is http, and tls is on", "write https")
 		}
@@ -133,7 +122,7 @@ func (c *Config) signer(f *conf.File) {
 	s.CA = certificate(f, "signer.ca_file", s.CAFile)
 	if f.Need("signer.key_file", s.KeyFile, "name the broker's own key; 'agentkeys broker init' makes one") {
 		s.KeyFile = f.Path(s.KeyFile)
-		readable(f, "signer.key_file", s.KeyFile)
+		f.Readable("signer.key_file", s.KeyFile)
 	}
 }
 
@@ -322,13 +311,4 @@ func certificate(f *conf.File, setting, path string) string {
 		f.Fault(setting, path, "it holds no PEM certificate", "name the certificate of the server or of its authority")
 	}
 	return string(data)
-}
-
-func readable(f *conf.File, setting, path string) {
-	in, err := os.Open(path)
-	if err != nil {
-		f.Fault(setting, path, "it cannot be read: "+err.Error(), "")
-		return
-	}
-	_ = in.Close()
 }

@@ -275,6 +275,34 @@ func Loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
+// Readable refuses a file that cannot be read.
+func (f *File) Readable(setting, path string) {
+	in, err := os.Open(path)
+	if err != nil {
+		f.Fault(setting, path, "it cannot be read: "+err.Error(), "")
+		return
+	}
+	_ = in.Close()
+}
+
+// Certificate makes the paths of a PEM certificate and of its key absolute. They
+// must be readable, and the key by no stranger. setting is what holds the two,
+// as cert and key.
+func (f *File) Certificate(setting string, cert, key *string) {
+	for _, s := range []struct {
+		name string
+		path *string
+	}{{setting + ".cert", cert}, {setting + ".key", key}} {
+		*s.path = f.Path(*s.path)
+		if f.Need(s.name, *s.path, "name a PEM file") {
+			f.Readable(s.name, *s.path)
+		}
+	}
+	if fi, err := os.Stat(*key); err == nil && fi.Mode().Perm()&0o007 != 0 {
+		f.Fault(setting+".key", *key, fmt.Sprintf("others may read it: its mode is %04o", fi.Mode().Perm()), "chmod o= "+*key+", and replace the key if somebody may have read it")
+	}
+}
+
 // Secret reads the file that a setting names: one that only its owner can read,
 // with one value in it and perhaps a line break.
 func (f *File) Secret(setting, path string) secret.Value {

@@ -21,7 +21,7 @@ import (
 // Put or Delete, the write may be seen until the next crash takes it back.
 type Dir struct{ t *tree }
 
-// Open opens root, making it if need be. It fails with ErrExposed if other
+// Open opens root, making it if need be. It fails with durable.ErrExposed if other
 // users have rights on it.
 func Open(root string) (*Dir, error) {
 	t, err := openTree(root)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/vault"
 	"github.com/litentry/agentkeys/internal/vault/vaulttest"
 )
@@ -166,10 +167,10 @@ func TestExposed(t *testing.T) {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir); !errors.Is(err, ErrExposed) || !strings.Contains(err.Error(), "chmod 700") {
+		if _, err := Open(dir); !errors.Is(err, durable.ErrExposed) || !strings.Contains(err.Error(), "chmod 700") {
 			t.Errorf("%v: %v", mode, err)
 		}
-		if _, err := OpenMarks(dir); !errors.Is(err, ErrExposed) {
+		if _, err := OpenMarks(dir); !errors.Is(err, durable.ErrExposed) {
 			t.Errorf("%v: %v", mode, err)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // from a copy should not put the marks back with them.
 type Marks struct{ t *tree }
 
-// OpenMarks opens root, making it if need be. It fails with ErrExposed if other
+// OpenMarks opens root, making it if need be. It fails with durable.ErrExposed if other
 // users have rights on it.
 func OpenMarks(root string) (*Marks, error) {
 	t, err := openTree(root)

@@ -31,8 +31,6 @@ var (
 	// ErrForeign: something in the tree is no file or directory of its own,
 	// such as a symbolic link.
 	ErrForeign = errors.New("not a plain file or directory")
-	// ErrExposed: other users may read or write the tree.
-	ErrExposed = errors.New("the directory is open to other users")
 	// ErrStopped: an earlier write could not be made durable, so that neither
 	// what is there nor what is written next can be relied on.
 	ErrStopped = errors.New("writing stopped after a failed sync; check the disk and start again")
@@ -55,19 +53,9 @@ type tree struct {
 // openTree makes root if need be, refuses it if it is open to others, and
 // removes what interrupted writes left.
 func openTree(root string) (*tree, error) {
-	root, err := filepath.Abs(root)
+	root, err := durable.Private(root)
 	if err != nil {
 		return nil, err
-	}
-	if err := durable.MkdirAll(root); err != nil {
-		return nil, err
-	}
-	fi, err := os.Stat(root)
-	if err != nil {
-		return nil, err
-	}
-	if fi.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%w: %s is %#o: chmod 700 it", ErrExposed, root, fi.Mode().Perm())
 	}
 	t := &tree{root: root, turn: make(chan struct{}, 1), write: durable.WriteFile, remove: durable.Remove}
 	unlock, err := t.lock(context.Background())

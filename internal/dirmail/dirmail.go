@@ -38,8 +38,6 @@ var (
 	// ErrForeign: something in the tree is no file or directory of its own,
 	// such as a symbolic link.
 	ErrForeign = errors.New("not a plain file or directory")
-	// ErrExposed: other users may read or write the tree.
-	ErrExposed = errors.New("the directory is open to other users")
 	// ErrStopped: an earlier write could not be made durable, so that neither
 	// what is there nor what is written next can be relied on.
 	ErrStopped = errors.New("writing stopped after a failed sync; check the disk and start again")
@@ -80,23 +78,13 @@ var _ interface {
 	mailstore.Watcher
 } = (*Dir)(nil)
 
-// Open opens root, making it if need be. It fails with ErrExposed if other
+// Open opens root, making it if need be. It fails with durable.ErrExposed if other
 // users have rights on it. What killed processes left half-written is removed
 // when nobody else has root open.
 func Open(root string) (*Dir, error) {
-	root, err := filepath.Abs(root)
+	root, err := durable.Private(root)
 	if err != nil {
 		return nil, err
-	}
-	if err := durable.MkdirAll(root); err != nil {
-		return nil, err
-	}
-	fi, err := os.Stat(root)
-	if err != nil {
-		return nil, err
-	}
-	if fi.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%w: %s is %#o: chmod 700 it", ErrExposed, root, fi.Mode().Perm())
 	}
 	d := &Dir{root: root, sync: durable.SyncDir}
 	for _, name := range []string{inboundName, botsName, refusedName, tempName} {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/mailstore"
 	"github.com/litentry/agentkeys/internal/mailstore/mailstoretest"
 )
@@ -90,7 +91,7 @@ func TestExposed(t *testing.T) {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir); !errors.Is(err, ErrExposed) || !strings.Contains(err.Error(), "chmod 700") {
+		if _, err := Open(dir); !errors.Is(err, durable.ErrExposed) || !strings.Contains(err.Error(), "chmod 700") {
 			t.Errorf("%v: %v", mode, err)
 		}
 	}

@@ -72,6 +72,29 @@ func Remove(path string) error {
 	return err
 }
 
+// ErrExposed: other users may read or write a directory.
+var ErrExposed = errors.New("the directory is open to other users")
+
+// Private makes dir, if need be, and returns its absolute path. ErrExposed, if
+// it was there and other users have rights on it.
+func Private(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := MkdirAll(dir); err != nil {
+		return "", err
+	}
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return "", err
+	}
+	if fi.Mode().Perm()&0o077 != 0 {
+		return "", fmt.Errorf("%w: %s is %#o: chmod 700 it", ErrExposed, dir, fi.Mode().Perm())
+	}
+	return dir, nil
+}
+
 // MkdirAll makes dir and its parents, each new one 0700 whatever the umask, and
 // synced.
 func MkdirAll(dir string) error {

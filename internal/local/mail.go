@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/audit"
 	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/dirmail"
@@ -257,19 +259,24 @@ func (h *Host) saveMailSettings(set MailSettings) error {
 	return durable.WriteFile(h.paths.MailSettings(), append(data, '\n'))
 }
 
-// tags are those of all services whose addresses have one.
-func (s *services) tags() ([]string, error) {
-	var tags []string
+// byTag are the services whose addresses have a tag, the first of each.
+func (s *services) byTag() (map[string]*catalog.Entry, error) {
+	all := map[string]*catalog.Entry{}
 	for _, id := range s.ids() {
 		e, err := s.entry(id)
 		if err != nil {
 			return nil, err
 		}
-		if tag, ok := e.MailTag.Get(); ok && tag != "" && !slices.Contains(tags, tag) {
-			tags = append(tags, tag)
+		if tag, ok := e.MailTag.Get(); ok && tag != "" && all[tag] == nil {
+			all[tag] = e
 		}
 	}
-	return tags, nil
+	return all, nil
+}
+
+func (s *services) tags() ([]string, error) {
+	all, err := s.byTag()
+	return slices.Sorted(maps.Keys(all)), err
 }
 
 // MailAddress is a fresh address of a wallet's, for one sign-up.

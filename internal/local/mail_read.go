@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -175,7 +176,7 @@ type shelf struct {
 	place Place
 	owner agentkeys.Wallet
 	route *mailroute.Router
-	bytag map[string]*catalog.Entry
+	byTag map[string]*catalog.Entry
 }
 
 func (h *Host) shelf(q MailQuery) (*shelf, error) {
@@ -183,7 +184,7 @@ func (h *Host) shelf(q MailQuery) (*shelf, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &shelf{h: h, place: cmp.Or(q.Place, PlaceInbox), owner: w, bytag: map[string]*catalog.Entry{}}
+	s := &shelf{h: h, place: cmp.Or(q.Place, PlaceInbox), owner: w}
 	switch s.place {
 	case PlaceInbox:
 	case PlaceInbound, PlaceRefused:
@@ -193,18 +194,10 @@ func (h *Host) shelf(q MailQuery) (*shelf, error) {
 	default:
 		return nil, ErrPlace
 	}
-	var tags []string
-	for _, id := range h.cat.ids() {
-		e, err := h.cat.entry(id)
-		if err != nil {
-			return nil, err
-		}
-		if tag, ok := e.MailTag.Get(); ok && tag != "" && s.bytag[tag] == nil {
-			s.bytag[tag] = e
-			tags = append(tags, tag)
-		}
+	if s.byTag, err = h.cat.byTag(); err != nil {
+		return nil, err
 	}
-	s.route, err = mailroute.New(mailroute.Rules{Domains: []string{h.mail.Domain}, Tags: tags, Receivers: []mailhead.Receiver{h.mail.Receiver}})
+	s.route, err = mailroute.New(mailroute.Rules{Domains: []string{h.mail.Domain}, Tags: slices.Sorted(maps.Keys(s.byTag)), Receivers: []mailhead.Receiver{h.mail.Receiver}})
 	return s, err
 }
 
@@ -287,7 +280,7 @@ func (s *shelf) describe(item mailstore.Item, raw []byte) (MailInfo, verifymail.
 		return info, verifymail.Result{}
 	}
 	info.Address = d.Address.At(s.h.mail.Domain)
-	e := s.bytag[d.Address.Tag()]
+	e := s.byTag[d.Address.Tag()]
 	if e == nil {
 		return info, verifymail.Result{}
 	}

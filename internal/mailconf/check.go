@@ -83,7 +83,7 @@ func (c *Config) network(f *conf.File) {
 	host, _, _ := net.SplitHostPort(c.Listen)
 	switch {
 	case c.TLS != nil:
-		c.tls(f)
+		f.Certificate("tls", &c.TLS.Cert, &c.TLS.Key)
 	case !conf.Loopback(host):
 		f.Fault("tls", "", "listen is open to a network, and links and codes would cross it for everybody to read", "set tls.cert and tls.key, which may be self-signed: mail servers do not check; or listen on 127.0.0.1")
 	}
@@ -92,30 +92,6 @@ func (c *Config) network(f *conf.File) {
 			f.Fault("resolver", c.Resolver, "it is not the address of a DNS server", "write IP:PORT, as 127.0.0.1:53, or leave it out for the system's")
 		}
 	}
-}
-
-func (c *Config) tls(f *conf.File) {
-	for _, s := range []struct {
-		name string
-		path *string
-	}{{"tls.cert", &c.TLS.Cert}, {"tls.key", &c.TLS.Key}} {
-		*s.path = f.Path(*s.path)
-		if f.Need(s.name, *s.path, "name a PEM file") {
-			readable(f, s.name, *s.path)
-		}
-	}
-	if fi, err := os.Stat(c.TLS.Key); err == nil && fi.Mode().Perm()&0o007 != 0 {
-		f.Fault("tls.key", c.TLS.Key, fmt.Sprintf("others may read it: its mode is %04o", fi.Mode().Perm()), "chmod o= "+c.TLS.Key+", and replace the key if somebody may have read it")
-	}
-}
-
-func readable(f *conf.File, setting, path string) {
-	in, err := os.Open(path)
-	if err != nil {
-		f.Fault(setting, path, "it cannot be read: "+err.Error(), "")
-		return
-	}
-	_ = in.Close()
 }
 
 func (c *Config) storage(f *conf.File) {
@@ -181,7 +157,7 @@ func (s *S3) check(f *conf.File) {
 	case fi.Mode().Perm()&0o077 != 0:
 		f.Fault("store.s3.credentials_file", s.CredentialsFile, fmt.Sprintf("others may read it: its mode is %04o", fi.Mode().Perm()), "chmod 600 "+s.CredentialsFile)
 	default:
-		readable(f, "store.s3.credentials_file", s.CredentialsFile)
+		f.Readable("store.s3.credentials_file", s.CredentialsFile)
 	}
 }
 
