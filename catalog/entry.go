@@ -40,6 +40,11 @@ type Entry struct {
 	Doors      map[Door]DoorFact // every Door is in it
 	MailTag    Fact[string]
 	Mail       Fact[Mail]
+	// Federation, Minting and Recipe are what the doors need to know; nil:
+	// nothing that could be built on.
+	Federation *Federation
+	Minting    *Minting
+	Recipe     *Recipe
 	Sources    []Source
 	LiveTested string // "never", or a date
 

@@ -33,6 +33,24 @@ type Settings struct {
 	// Prices maps a model, as the service names it, to its price. A * at the
 	// end stands for any rest; the longest name that fits counts.
 	Prices map[string]Price `json:"prices,omitempty"`
+	// SiteAddress plays the service's own pages: the browser of a sign-up finds
+	// every host of the recipe there, with certificates of CAPEM. It is on
+	// loopback. Zero: the pages are the live ones.
+	SiteAddress netip.AddrPort `json:"site_address,omitzero"`
+	// Federation and Minting are set if the owner has set those doors up.
+	Federation *Exchange `json:"federation,omitempty"`
+	Minting    *Exchange `json:"minting,omitempty"`
+}
+
+// Exchange is what an owner sets to have tokens exchanged or keys minted.
+type Exchange struct {
+	// URL replaces the one of the catalogue, "" for that: https, or http to a
+	// loopback address that is in AllowAddresses.
+	URL string `json:"url,omitempty"`
+	// Audience is what our issuer's token is for, "" for the catalogue's.
+	Audience string `json:"audience,omitempty"`
+	// Parameters are the ids that the service gave, by name.
+	Parameters map[string]string `json:"parameters,omitempty"`
 }
 
 const (

@@ -31,6 +31,7 @@ type Seen struct {
 // to be found wherever it stands, not only where a digest could be compared.
 type recorder struct {
 	keys  map[string]string
+	ring  func(string) string // Options.Keyring
 	limit int
 
 	mu   sync.Mutex
@@ -91,6 +92,9 @@ func (rec *recorder) label(credential string) string {
 		if key == credential {
 			return label
 		}
+	}
+	if rec.ring != nil && credential != "" {
+		return rec.ring(credential)
 	}
 	return ""
 }

@@ -35,6 +35,9 @@ type Options struct {
 	Addr string
 	// Keys are the accepted keys by label. The label is what Requests reports.
 	Keys map[string]string
+	// Keyring, if set, is asked about every other key: "" if it is not accepted,
+	// else its label. It may be called from many goroutines.
+	Keyring func(key string) (label string)
 	// Hosts are further names that the certificate is good for: the live host,
 	// for a client that is made to dial here but verifies the real name.
 	Hosts []string
@@ -115,7 +118,7 @@ func Start(opts Options) (*Server, error) {
 	}
 
 	s := &Server{opts: opts, vendor: v, caPEM: caPEM, addr: ln.Addr().String(), hijacked: map[net.Conn]struct{}{}}
-	s.seen = recorder{keys: opts.Keys, limit: opts.Remember}
+	s.seen = recorder{keys: opts.Keys, ring: opts.Keyring, limit: opts.Remember}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
