@@ -159,7 +159,7 @@ func (c *Client) Credential(ctx context.Context, s agentkeys.Service) (out local
 
 // Store stores v; it does not clear it.
 func (c *Client) Store(ctx context.Context, s agentkeys.Service, v secret.Value, o local.StoreOptions) (out local.StoreResult, err error) {
-	q := url.Values{"any_form": {strconv.FormatBool(o.AnyForm)}, "no_verify": {strconv.FormatBool(o.NoVerify)}}
+	q := url.Values{"any_form": {strconv.FormatBool(o.AnyForm)}, "no_verify": {strconv.FormatBool(o.NoVerify)}, "route": {string(o.Route)}}
 	return out, c.raw(ctx, "PUT", "/v1/credentials/"+s.String()+"?"+q.Encode(), bytes.NewReader(v.Expose()), &out)
 }
 

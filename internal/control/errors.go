@@ -96,6 +96,8 @@ var outcomes = []struct {
 	{local.ErrMailSettings, CodeRequest, http.StatusUnprocessableEntity, "'agentkeys up --help' and 'agentkeys mail --help' have examples"},
 	{local.ErrPlace, CodeRequest, http.StatusUnprocessableEntity, "the places are inbox and, where this machine receives mail itself, inbound and refused"},
 	{local.ErrMailFacts, CodeUnknown, http.StatusUnprocessableEntity, "name them with --sender and --link-host, or in a service file of your own"},
+	{local.ErrDrawer, CodeRequest, http.StatusBadRequest, ""},
+	{local.ErrEvent, CodeRequest, http.StatusBadRequest, ""},
 	{mailbox.ErrOptions, CodeRequest, http.StatusUnprocessableEntity, "'agentkeys mail wait --help' has examples"},
 	{mailstore.ErrGone, CodeNotFound, http.StatusNotFound, "list the messages with 'agentkeys mail ls'"},
 	{mailstore.ErrTooLarge, CodeRequest, http.StatusUnprocessableEntity, "a mail of a sign-up is below 1 MiB: this is something else"},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
@@ -58,7 +59,7 @@ func (s *Server) storeCredential(r *http.Request) (any, error) {
 	}
 	q := r.URL.Query()
 	return s.host.Store(r.Context(), svc, v, local.StoreOptions{
-		AnyForm: q.Get("any_form") == "true", NoVerify: q.Get("no_verify") == "true",
+		AnyForm: q.Get("any_form") == "true", NoVerify: q.Get("no_verify") == "true", Route: catalog.Door(q.Get("route")),
 	})
 }
 
@@ -79,12 +80,7 @@ func (s *Server) revealCredential(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return stream(func(w http.ResponseWriter, _ func()) error {
-		defer v.Clear()
-		w.Header().Set("Content-Type", "application/octet-stream")
-		_, err := w.Write(v.Expose())
-		return err
-	}), nil
+	return bare(v), nil
 }
 
 func (s *Server) listAgents(*http.Request) (any, error) { return s.host.Agents(), nil }

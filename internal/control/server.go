@@ -57,6 +57,11 @@ var routes = []struct {
 	{"PUT /v1/credentials/{service}", owner, (*Server).storeCredential},
 	{"DELETE /v1/credentials/{service}", owner, (*Server).removeCredential},
 	{"POST /v1/credentials/{service}/reveal", owner, (*Server).revealCredential},
+	{"POST /v1/credentials/{service}/check", owner, (*Server).checkKey},
+	{"PUT /v1/credentials/{service}/drawers/{drawer}", owner, (*Server).putDrawer},
+	{"POST /v1/credentials/{service}/drawers/{drawer}/open", owner, (*Server).openDrawer},
+	{"DELETE /v1/credentials/{service}/drawers/{drawer}", owner, (*Server).removeDrawer},
+	{"POST /v1/provision-events", owner, (*Server).recordProvision},
 
 	{"GET /v1/agents", owner, (*Server).listAgents},
 	{"POST /v1/agents", owner, (*Server).createAgent},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -31,6 +32,9 @@ const MaxSecret = 4 << 10 // as long as one that can be injected
 type StoreOptions struct {
 	AnyForm  bool `json:"any_form"`  // accept a key that does not look like one of the service
 	NoVerify bool `json:"no_verify"` // do not ask the service about it
+	// Route is the door that the key came by, "" for import. A key of another
+	// door is read back before Store returns.
+	Route catalog.Door `json:"route,omitempty"`
 }
 
 // StoreResult is what became of a store.
@@ -68,7 +72,13 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 			return res, err
 		}
 	}
-	rec := envelope.Record{Secret: v, Kind: "api-key", Route: "import"}
+	if o.Route == "" {
+		o.Route = catalog.Import
+	}
+	if !slices.Contains(catalog.Doors(), o.Route) {
+		return res, ErrEvent
+	}
+	rec := envelope.Record{Secret: v, Kind: "api-key", Route: string(o.Route)}
 	if o.NoVerify {
 		res.Verdict, res.Detail = catalog.Unclear, "not asked"
 	} else if res.Verdict, res.Detail, err = h.verify(ctx, e, v); err != nil {
@@ -88,6 +98,11 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 	if res.Revision, err = h.vault.Store(ctx, p, rec); err != nil {
 		return res, err
 	}
+	if o.Route != catalog.Import {
+		if err := h.readBack(ctx, svc, v); err != nil {
+			return res, err
+		}
+	}
 	for _, g := range h.grantsFor(svc) {
 		a, ok := h.dir.Agent(g.Agent)
 		if !ok || !h.inForce(g) {
@@ -106,6 +121,19 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 
 const opStore = "credential.store"
 
+// readBack opens what has just been stored and compares.
+func (h *Host) readBack(ctx context.Context, svc agentkeys.Service, v secret.Value) error {
+	rec, _, err := h.read(ctx, grant.ActVerify, "credential.check", svc)
+	if err != nil {
+		return fmt.Errorf("reading back what was stored: %w", err)
+	}
+	defer rec.Secret.Clear()
+	if !rec.Secret.Equal(v) {
+		return fmt.Errorf("%w: what was stored is not what was read back", vault.ErrConflict)
+	}
+	return nil
+}
+
 // CredentialInfo is what may be shown of a stored credential.
 type CredentialInfo struct {
 	Service  agentkeys.Service `json:"service"`
@@ -123,6 +151,9 @@ func (h *Host) Credentials(ctx context.Context) ([]CredentialInfo, error) {
 	}
 	out := make([]CredentialInfo, 0, len(infos))
 	for _, i := range infos {
+		if _, _, drawer := isDrawer(i.Service); drawer {
+			continue
+		}
 		c := CredentialInfo{Service: i.Service, Revision: i.Revision, Epoch: i.Epoch, Agents: []agentkeys.Agent{}}
 		if e, err := h.cat.entry(i.Service); err == nil {
 			c.Name = e.Name

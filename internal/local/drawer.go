@@ -10,7 +10,6 @@ import (
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
-	"github.com/litentry/agentkeys/internal/vault"
 )
 
 // Drawer is a place beside a service's key for what is the master's alone: it
@@ -77,15 +76,7 @@ func (h *Host) PutDrawer(ctx context.Context, svc agentkeys.Service, d Drawer, v
 	if _, err := h.vault.Store(ctx, p, envelope.Record{Secret: v, Kind: string(d), Route: "provision"}); err != nil {
 		return err
 	}
-	back, err := h.drawer(ctx, name, "drawer.check", d)
-	if err != nil {
-		return err
-	}
-	defer back.Clear()
-	if !back.Equal(v) {
-		return fmt.Errorf("%w: what was stored was not read back", vault.ErrConflict)
-	}
-	return nil
+	return h.readBack(ctx, name, v)
 }
 
 // Drawer returns what is in a drawer of a service. vault.ErrNotFound.

@@ -74,6 +74,10 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 	} else if err != nil {
 		return s, err
 	}
-	s.Credentials = len(infos)
+	for _, i := range infos {
+		if _, _, drawer := isDrawer(i.Service); !drawer {
+			s.Credentials++
+		}
+	}
 	return s, nil
 }
