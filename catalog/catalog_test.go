@@ -70,7 +70,7 @@ func TestFilesPassAsUserFiles(t *testing.T) {
 		if _, err := Parse(f, data); err != nil {
 			t.Error(err)
 		}
-		if lines := strings.Count(string(data), "\n"); lines > 200 {
+		if lines := strings.Count(string(data), "\n"); lines > 450 {
 			t.Errorf("%s has %d lines", f, lines)
 		}
 	}

@@ -36,10 +36,10 @@ type Entry struct {
 	Stream      Stream
 	RateHeaders Fact[[]string] // lower case; a trailing * stands for any rest
 
-	Terms      Terms
-	Doors      map[Door]DoorFact // every Door is in it
-	MailTag    Fact[string]
-	Mail       Fact[Mail]
+	Terms   Terms
+	Doors   map[Door]DoorFact // every Door is in it
+	MailTag Fact[string]
+	Mail    Fact[Mail]
 	// Federation, Minting and Recipe are what the doors need to know; nil:
 	// nothing that could be built on.
 	Federation *Federation

@@ -79,7 +79,7 @@ func (d *document) mail(n *yaml.Node) Fact[Mail] {
 			return func(n *yaml.Node) Graded {
 				m := d.mapping(n)
 				defer m.done()
-				return Graded{d.mailHost(m.take(key)), d.grade(m.take("grade"))}
+				return Graded{d.hostName(m.take(key)), d.grade(m.take("grade"))}
 			}
 		}
 		return Mail{
@@ -89,7 +89,7 @@ func (d *document) mail(n *yaml.Node) Fact[Mail] {
 			Redirects: factList(d, m.take("redirects"), func(n *yaml.Node) Redirect {
 				m := d.mapping(n)
 				defer m.done()
-				return Redirect{d.mailHost(m.take("host")), d.query(m.take("parameter"))}
+				return Redirect{d.hostName(m.take("host")), d.query(m.take("parameter"))}
 			}),
 			Code: fact(d, m.take("code"), d.mailCode),
 			Note: d.strOr(m.maybe("note")),
@@ -115,9 +115,9 @@ func (d *document) mailCode(n *yaml.Node) MailCode {
 	return c
 }
 
-// mailHost reads the name of a host or domain: small letters, at least two
+// hostName reads the name of a host or domain: small letters, at least two
 // labels, no address.
-func (d *document) mailHost(n *yaml.Node) string {
+func (d *document) hostName(n *yaml.Node) string {
 	s := d.str(n)
 	if n == nil || d.err != nil {
 		return s

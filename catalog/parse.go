@@ -52,6 +52,9 @@ func parse(name string, data []byte) (*Entry, *document, *yaml.Node) {
 		Doors:      d.doors(m.take("doors")),
 		MailTag:    fact(d, m.take("mail_tag"), d.tag),
 		Mail:       d.mail(m.maybe("mail")),
+		Federation: d.federation(m.maybe("federation")),
+		Minting:    d.minting(m.maybe("minting")),
+		Recipe:     d.recipe(m.maybe("recipe")),
 		Sources:    list(d, m.take("sources"), d.source),
 		LiveTested: d.when(m.take("live_tested")),
 	}
@@ -63,8 +66,13 @@ func parse(name string, data []byte) (*Entry, *document, *yaml.Node) {
 func (d *document) service(n *yaml.Node) agentkeys.Service {
 	text := d.str(n)
 	s, err := agentkeys.ParseService(text)
-	if err != nil && n != nil {
-		d.fail(n, "%v", err)
+	if n != nil && d.err == nil {
+		switch {
+		case err != nil:
+			d.fail(n, "%v", err)
+		case strings.Contains(text, "--"):
+			d.fail(n, "a service id has no -- in it, which marks what is kept beside a key")
+		}
 	}
 	return s
 }

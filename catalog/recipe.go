@@ -75,6 +75,10 @@ type Step struct {
 	// Makes is "account" or "key": from the beginning of this step on there may
 	// be one more, whether or not the step ends.
 	Makes string
+	// Note is for a person who has to do something, or has to read the recipe.
+	Note string
+	// Grade is what the step rests on, "" if that is not said.
+	Grade Grade
 	// Cleans is on a step that takes away a key of this run's name, before one is
 	// made: it is done only where an earlier run may have made one.
 	Cleans bool

@@ -57,6 +57,10 @@ const (
 	maxCAPEM     = 256 << 10
 	maxAddresses = 64
 	maxPrices    = 1024
+
+	maxParameterName  = 64
+	maxParameterValue = 256
+	maxAudience       = 256
 )
 
 // ParseSettings parses and validates the JSON form, strictly: a key that is

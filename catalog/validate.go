@@ -33,11 +33,9 @@ func (e *Entry) validate(d *document, root *yaml.Node) {
 		d.fail(at("key"), "without patterns, others is unknown")
 	}
 	e.validateMail(d, root)
-	for _, i := range e.Inject {
-		if i.Header == "Host" || i.Header == "Cookie" || i.Header == "Content-Length" || i.Header == "Connection" {
-			d.fail(at("inject"), "a key is never put there")
-		}
-	}
+	validateInject(d, at("inject"), e.Inject)
+	e.validateDoors(d, root)
+	e.validateRecipe(d, root)
 	for _, v := range e.Env.Unset {
 		if slices.Contains(e.Env.Key, v) {
 			d.fail(at("env"), "%s is both a key and unset", v)
@@ -46,6 +44,14 @@ func (e *Entry) validate(d *document, root *yaml.Node) {
 	for _, r := range e.Allow {
 		if shut, ok := shutSample(e.Policy(), r); ok {
 			d.fail(at("allow"), "%q is allowed, and shut by %q", r, shut)
+		}
+	}
+}
+
+func validateInject(d *document, n *yaml.Node, places []Placement) {
+	for _, i := range places {
+		if i.Header == "Host" || i.Header == "Cookie" || i.Header == "Content-Length" || i.Header == "Connection" {
+			d.fail(n, "a key is never put there")
 		}
 	}
 }
