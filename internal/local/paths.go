@@ -14,6 +14,7 @@ import (
 //
 //	Config/services/<id>.yaml     services the user added
 //	Config/settings.json          what `services set` changed
+//	Config/terms.json             what was decided on the terms of services
 //	Config/broker.json            the login at a broker, if there is one
 //	Data/roots.age                the signer's two roots
 //	Data/custody.json             where the passphrase of roots.age is: keychain or person
@@ -150,6 +151,9 @@ func (p Paths) Services() string { return filepath.Join(p.Config, "services") }
 
 // Settings is the file of the user's settings by service.
 func (p Paths) Settings() string { return filepath.Join(p.Config, "settings.json") }
+
+// Terms is the file of the decisions on services' terms.
+func (p Paths) Terms() string { return filepath.Join(p.Config, "terms.json") }
 
 // DaemonLog is the background process's log.
 func (p Paths) DaemonLog() string { return filepath.Join(p.State, "daemon.log") }
