@@ -96,6 +96,7 @@ var outcomes = []struct {
 	{local.ErrMailSettings, CodeRequest, http.StatusUnprocessableEntity, "'agentkeys up --help' and 'agentkeys mail --help' have examples"},
 	{local.ErrPlace, CodeRequest, http.StatusUnprocessableEntity, "the places are inbox and, where this machine receives mail itself, inbound and refused"},
 	{local.ErrMailFacts, CodeUnknown, http.StatusUnprocessableEntity, "name them with --sender and --link-host, or in a service file of your own"},
+	{local.ErrUnasked, CodeAway, http.StatusServiceUnavailable, "check the network and run the same again: the key that was found is kept, and goes on from there"},
 	{local.ErrDrawer, CodeRequest, http.StatusBadRequest, ""},
 	{local.ErrEvent, CodeRequest, http.StatusBadRequest, ""},
 	{mailbox.ErrOptions, CodeRequest, http.StatusUnprocessableEntity, "'agentkeys mail wait --help' has examples"},

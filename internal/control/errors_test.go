@@ -73,6 +73,7 @@ func TestDescribe(t *testing.T) {
 		{local.ErrMailFacts, "unknown-service", 422, "--sender"},
 		{local.ErrPlace, "malformed", 422, "inbox"},
 		{mailbox.ErrOptions, "malformed", 422, "mail wait --help"},
+		{local.ErrUnasked, "unreachable", 503, "goes on from there"},
 		{local.ErrDrawer, "malformed", 400, ""},
 		{local.ErrEvent, "malformed", 400, ""},
 		{mailstore.ErrGone, "not-found", 404, "mail ls"},

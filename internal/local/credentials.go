@@ -84,6 +84,9 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 	} else if res.Verdict, res.Detail, err = h.verify(ctx, e, v); err != nil {
 		return res, err
 	}
+	if _, _, _, known := e.VerifyRequest(); known && o.Route != catalog.Import && res.Verdict == catalog.Unclear {
+		return res, fmt.Errorf("%w: %s", ErrUnasked, res.Detail)
+	}
 	if res.Verdict == catalog.Good || res.Verdict == catalog.Limited {
 		rec.VerifiedAt = h.now()
 	}

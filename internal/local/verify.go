@@ -17,6 +17,10 @@ import (
 // ErrKeyRejected says that the service itself refused the key.
 var ErrKeyRejected = errors.New("the service refuses this key")
 
+// ErrUnasked says that a key that nobody has vouched for yet could not be shown
+// to its service, which has a request for that.
+var ErrUnasked = errors.New("the service could not be asked about the key")
+
 // ErrKeyForm says that the secret cannot be a key at all.
 var ErrKeyForm = errors.New("this is not a key")
 
