@@ -24,9 +24,10 @@ const (
 	CertUntrusted           // signed by another authority than CAPEM
 )
 
-// newCertificate makes an authority, has it sign one server certificate and
-// forgets the authority's key. The second result is the authority in PEM.
-func newCertificate(hosts []string, fault CertFault) (tls.Certificate, []byte, error) {
+// NewCertificate makes an authority, has it sign one server certificate and
+// forgets the authority's key. The second result is the authority in PEM, which
+// the chain of the first ends with.
+func NewCertificate(hosts []string, fault CertFault) (tls.Certificate, []byte, error) {
 	now := time.Now()
 	ca, caKey, caDER, err := newAuthority(now)
 	if err != nil {

@@ -108,7 +108,7 @@ func Start(opts Options) (*Server, error) {
 	if opts.ErrorLog == nil {
 		opts.ErrorLog = log.New(io.Discard, "", 0)
 	}
-	cert, caPEM, err := newCertificate(opts.Hosts, opts.Fault)
+	cert, caPEM, err := NewCertificate(opts.Hosts, opts.Fault)
 	if err != nil {
 		return nil, fmt.Errorf("testsrv: %w", err)
 	}

@@ -1,0 +1,3 @@
+package sites
+
+func anthropic() *plan { return nil }

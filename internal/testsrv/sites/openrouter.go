@@ -1,0 +1,3 @@
+package sites
+
+func openRouter() *plan { return nil }
