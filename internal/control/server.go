@@ -57,6 +57,7 @@ var routes = []struct {
 	{"PUT /v1/credentials/{service}", owner, (*Server).storeCredential},
 	{"DELETE /v1/credentials/{service}", owner, (*Server).removeCredential},
 	{"POST /v1/credentials/{service}/reveal", owner, (*Server).revealCredential},
+	{"POST /v1/credentials/{service}/compare", owner, (*Server).compareCredential},
 	{"POST /v1/credentials/{service}/check", owner, (*Server).checkKey},
 	{"PUT /v1/credentials/{service}/drawers/{drawer}", owner, (*Server).putDrawer},
 	{"POST /v1/credentials/{service}/drawers/{drawer}/open", owner, (*Server).openDrawer},
@@ -83,6 +84,11 @@ var routes = []struct {
 	{"POST /v1/services", owner, (*Server).addService},
 	{"PATCH /v1/services/{service}", owner, (*Server).setService},
 	{"DELETE /v1/services/{service}", owner, (*Server).removeService},
+
+	{"GET /v1/terms", owner, (*Server).listTerms},
+	{"GET /v1/terms/{service}", owner, (*Server).showTerms},
+	{"PUT /v1/terms/{service}", owner, (*Server).reviewTerms},
+	{"DELETE /v1/terms/{service}", owner, (*Server).forgetTerms},
 
 	{"POST /v1/mail-addresses", owner, (*Server).makeMailAddress},
 	{"POST /v1/mail-waits", owner, (*Server).waitMail},
