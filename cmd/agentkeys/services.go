@@ -140,7 +140,7 @@ func (a *app) servicesAddCmd() *cobra.Command {
 }
 
 func (a *app) servicesSetCmd() *cobra.Command {
-	var baseURL, caFile string
+	var baseURL, caFile, site string
 	var allow, prices []string
 	var reset, force bool
 	c := &cobra.Command{
@@ -175,6 +175,13 @@ do not say what a request cost.`,
 				text := string(pem)
 				ch.CAPEM = &text
 			}
+			if site != "" {
+				addr, err := netip.ParseAddrPort(site)
+				if err != nil {
+					return usage(cmd, fmt.Errorf("--site-address %q: write an IP address and a port, such as 127.0.0.1:8443", site))
+				}
+				ch.SiteAddress = &addr
+			}
 			for _, s := range allow {
 				addr, err := netip.ParseAddrPort(s)
 				if err != nil {
@@ -192,7 +199,7 @@ do not say what a request cost.`,
 				}
 				ch.Prices[model] = text
 			}
-			if !reset && ch.BaseURL == nil && ch.CAPEM == nil && ch.AllowAddresses == nil && ch.Prices == nil {
+			if !reset && ch.BaseURL == nil && ch.CAPEM == nil && ch.AllowAddresses == nil && ch.Prices == nil && ch.SiteAddress == nil {
 				return usage(cmd, fmt.Errorf("nothing to set"))
 			}
 			client, err := a.client()
@@ -211,6 +218,7 @@ do not say what a request cost.`,
 	f.StringVar(&caFile, "ca", "", "trust the certificates in this PEM `FILE`, and no others, for it")
 	f.StringArrayVar(&allow, "allow-address", nil, "allow this `IP:PORT` though it is loopback or private; may be repeated")
 	f.StringArrayVar(&prices, "price", nil, "`MODEL=IN/OUT` in dollars for a million tokens; may be repeated")
+	f.StringVar(&site, "site-address", "", "a stand-in on this `IP:PORT` plays the service's pages, with --ca")
 	f.BoolVar(&reset, "reset", false, "take back what was set before")
 	f.BoolVar(&force, "force", false, forceHelp)
 	return c

@@ -88,6 +88,7 @@ type ServiceChange struct {
 	CAPEM          *string           `json:"ca_pem,omitempty"`
 	AllowAddresses []netip.AddrPort  `json:"allow_addresses,omitempty"` // added to those there are
 	Prices         map[string]string `json:"prices,omitempty"`          // IN/OUT by model, added
+	SiteAddress    *netip.AddrPort   `json:"site_address,omitempty"`    // plays the service's pages
 	Force          bool              `json:"force,omitempty"`           // even if a stored key goes elsewhere then
 }
 
@@ -118,6 +119,9 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 			if !slices.Contains(s.AllowAddresses, a) {
 				s.AllowAddresses = append(slices.Clone(s.AllowAddresses), a)
 			}
+		}
+		if c.SiteAddress != nil {
+			s.SiteAddress = *c.SiteAddress
 		}
 		all := map[string]catalog.Price{}
 		for model, p := range s.Prices {
@@ -288,6 +292,9 @@ func (s *services) detail(e *catalog.Entry) ServiceDetail {
 	}
 	for _, a := range o.AllowAddresses {
 		d.Settings = append(d.Settings, "allowed address "+a.String())
+	}
+	if o.SiteAddress.IsValid() {
+		d.Settings = append(d.Settings, "pages played at "+o.SiteAddress.String())
 	}
 	for model, p := range o.Prices {
 		d.Settings = append(d.Settings, fmt.Sprintf("price of %s: %s", model, p))
