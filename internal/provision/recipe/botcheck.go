@@ -1,0 +1,96 @@
+package recipe
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/litentry/agentkeys/catalog"
+)
+
+// botCheck is a bot check and how one knows it: by the hosts of its frames,
+// these or below, or by an element of a page that consists of nothing else.
+type botCheck struct {
+	name  string
+	hosts []string
+	path  string // that frames begin with, where the host has others
+	css   []string
+	why   string
+}
+
+// botChecks are those a person has to answer.
+var botChecks = []botCheck{
+	{"Turnstile", []string{"challenges.cloudflare.com"}, "", []string{"#challenge-form", "#challenge-stage", "#cf-challenge-running"},
+		"Cloudflare serves widget and interstitial from this host only; the elements are those of its interstitial"},
+	{"hCaptcha", []string{"hcaptcha.com"}, "", nil,
+		"its frames are on newassets.hcaptcha.com, and its enterprise ones below hcaptcha.com too"},
+	{"reCAPTCHA", []string{"google.com"}, "/recaptcha/", nil,
+		"its frames are below this path of www.google.com"},
+	{"reCAPTCHA", []string{"recaptcha.net"}, "/recaptcha/", nil,
+		"the same, where google.com cannot be had"},
+	{"Arkose Labs", []string{"arkoselabs.com", "funcaptcha.com"}, "", nil,
+		"each customer has a host of its own below these"},
+	{"GeeTest", []string{"geetest.com"}, "", []string{".geetest_captcha", ".geetest_panel", ".geetest_holder"},
+		"it is drawn into the page itself, hence the elements"},
+	{"DataDome", []string{"captcha-delivery.com"}, "", nil,
+		"geo.captcha-delivery.com is the frame of its interstitial"},
+	{"PerimeterX", []string{"px-captcha.com", "px-cdn.net", "px-cloud.net", "perimeterx.net"}, "", []string{"#px-captcha"},
+		"its button to press and hold is in this element"},
+	{"AWS WAF", []string{"captcha.awswaf.com", "token.awswaf.com", "captcha-sdk.awswaf.com"}, "", []string{"awswaf-captcha"},
+		"its puzzle is this element of the page"},
+	{"Friendly Captcha", []string{"frcapi.com", "friendlycaptcha.com", "friendlycaptcha.eu"}, "", []string{".frc-captcha"},
+		"a frame since its second version, an element before"},
+}
+
+// BotCheckIn reports whether one of frames, which are URLs, is a bot check's, and
+// which one's.
+func BotCheckIn(frames []string) (name string, ok bool) {
+	for _, frame := range frames {
+		u, err := url.Parse(frame)
+		if err != nil {
+			continue
+		}
+		host := strings.ToLower(u.Hostname())
+		for _, b := range botChecks {
+			if strings.HasPrefix(u.Path, b.path) && slices.ContainsFunc(b.hosts, func(h string) bool {
+				return host == h || strings.HasSuffix(host, "."+h)
+			}) {
+				return b.name, true
+			}
+		}
+	}
+	return "", false
+}
+
+// botCSS are the selectors by which a bot check in a page itself is known.
+func botCSS() (list []string) {
+	for _, b := range botChecks {
+		list = append(list, b.css...)
+	}
+	return list
+}
+
+// checked says which bot check a view shows that nobody has answered yet.
+func (f finder) checked(v View) (name string, ok bool) {
+	for _, frame := range v.Frames {
+		if name, bot := BotCheckIn([]string{frame}); bot && !answered(v, frame) {
+			return name, true
+		}
+	}
+	for _, b := range botChecks {
+		for _, css := range b.css {
+			if len(f.all(v.Elements, []catalog.Locator{{CSS: css}}, func(Element) bool { return true })) > 0 {
+				return b.name, true
+			}
+		}
+	}
+	return "", false
+}
+
+// answered reports whether the box of a bot check says itself that it has been
+// answered: it stays where it is then.
+func answered(v View, frame string) bool {
+	return slices.ContainsFunc(v.Elements, func(e Element) bool {
+		return e.URL == frame && (e.Role == "checkbox" && e.Checked || fold(e.Text) == "success!")
+	})
+}

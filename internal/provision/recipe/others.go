@@ -1,0 +1,219 @@
+package recipe
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+)
+
+// personTime is how long a person may take where a step says less.
+const personTime = 30 * time.Minute
+
+// person has somebody do something until done says so of a view. The engine
+// only looks meanwhile, and a page elsewhere is the browser's business.
+func (c *course) person(ctx context.Context, what, note string, done func(View) bool) error {
+	return c.led(ctx, what, note, func(ctx context.Context) (bool, error) {
+		v, err := c.Page.Look(ctx, c.sels)
+		switch {
+		case errors.Is(err, ErrGone) || ctx.Err() != nil:
+			return false, errors.Join(err, ctx.Err())
+		case err != nil || v.Loading || !c.onHosts(v.URL):
+			return false, nil
+		}
+		return done(v), nil
+	})
+}
+
+// led calls Run.Human and says what its answer means.
+func (c *course) led(ctx context.Context, what, note string, look func(context.Context) (bool, error)) error {
+	need := Need{What: what, Step: c.step.Name, Note: note, Host: hostOf(c.view.URL)}
+	start := time.Now()
+	limited, cancel := context.WithTimeout(ctx, max(c.step.Timeout, personTime))
+	err := c.Human(limited, need, look)
+	cancel()
+	c.event.Human += time.Since(start)
+	c.wait, c.same = firstWait, 0
+	if err == nil {
+		return nil
+	}
+	var f *Failure
+	switch {
+	case ctx.Err() != nil:
+		return c.fail(Stopped, ctx.Err())
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, ErrGone):
+		return c.fail(Browser, err)
+	}
+	kind := NeedHuman
+	if what == needCaptcha {
+		kind = BotCheck
+	}
+	f = c.fail(kind, err)
+	f.Need = need
+	return f
+}
+
+// human has a person do what the step says.
+func (c *course) human(ctx context.Context) error {
+	if err := c.look(ctx); err != nil {
+		return err
+	}
+	if c.shows(c.view, c.step.Until) {
+		return nil
+	}
+	return c.person(ctx, c.step.Need, "", func(v View) bool { return c.shows(v, c.step.Until) })
+}
+
+// google clicks At while a person is there, since only then may the page go to
+// Google, and waits until it is back.
+func (c *course) google(ctx context.Context) error {
+	// Whether At can be used is found out first: a person is not called in vain.
+	if err := c.act(ctx, toClick, func([]Element) error { return nil }); err != nil {
+		return err
+	}
+	start, clicked := c.view.URL, false
+	back := func(v View) bool {
+		if len(c.step.Until) > 0 {
+			return c.shows(v, c.step.Until)
+		}
+		return !samePage(v.URL, start)
+	}
+	return c.led(ctx, "google-account", "", func(ctx context.Context) (bool, error) {
+		v, err := c.Page.Look(ctx, c.sels)
+		switch {
+		case errors.Is(err, ErrGone) || ctx.Err() != nil:
+			return false, errors.Join(err, ctx.Err())
+		case err != nil || v.Loading || !c.onHosts(v.URL):
+			return false, nil
+		case clicked:
+			return back(v), nil
+		}
+		if found, kind := c.pick(v, c.step.At, toClick); kind == "" {
+			switch err := c.Page.Do(ctx, found[0].ID, Act{Click: true}); {
+			case err == nil:
+				clicked = true
+			case !errors.Is(err, ErrStale):
+				return false, c.failed(ctx, err)
+			}
+		}
+		return false, nil
+	})
+}
+
+// samePage reports whether two addresses differ in their queries at most.
+func samePage(a, b string) bool {
+	a, _, _ = strings.Cut(a, "?")
+	b, _, _ = strings.Cut(b, "?")
+	return a == b
+}
+
+// codeTime is what there is to type a code in, once it has come.
+const codeTime = 30 * time.Second
+
+// mail waits for the mail of this run, and watches the page meanwhile: it may
+// say that none will come.
+func (c *course) mail(ctx context.Context) error {
+	m, err := c.await(ctx)
+	defer m.Link.Clear()
+	defer m.Code.Clear()
+	if err != nil {
+		return err
+	}
+	c.spent, c.limit = 0, min(c.step.Timeout, codeTime)
+	for _, how := range c.step.Accept {
+		switch {
+		case how == "link" && !m.Link.IsZero():
+			link := string(m.Link.Expose())
+			if !c.onHosts(link) {
+				return c.fail(OffHost, errLink)
+			}
+			return c.open(ctx, link)
+		case how == "code" && !m.Code.IsZero():
+			return c.write(ctx, m.Code)
+		}
+	}
+	return c.fail(NoMail, nil)
+}
+
+// errLink is why a link of a mail is not opened.
+var errLink = errors.New("the link of the mail leads elsewhere")
+
+func (c *course) await(ctx context.Context) (Mail, error) {
+	type answer struct {
+		mail Mail
+		err  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	came, arrived := context.WithCancel(ctx)
+	got := make(chan answer, 1)
+	start := time.Now()
+	go func() {
+		m, err := c.Mail(ctx, c.step.Accept, c.step.Timeout)
+		got <- answer{m, err}
+		arrived()
+	}()
+	// The page's views do not end a wait, and its time is the mail's.
+	c.limit = time.Duration(1<<63 - 1)
+	for {
+		failed := c.look(ctx)
+		if failed != nil {
+			cancel()
+		} else if c.sleep(came, lastWait) == nil {
+			continue
+		}
+		a := <-got
+		c.event.Mail += time.Since(start)
+		switch {
+		case failed != nil:
+			a.mail.Link.Clear()
+			a.mail.Code.Clear()
+			return Mail{}, failed
+		case a.err == nil:
+			return a.mail, nil
+		case ctx.Err() != nil:
+			return Mail{}, c.fail(Stopped, ctx.Err())
+		}
+		return Mail{}, c.fail(NoMail, a.err)
+	}
+}
+
+// uncover gets a banner or a late modal out of the way by the button that says
+// no, or that closes it. Nothing that agrees, pays or deletes is in the list.
+func (c *course) uncover(ctx context.Context) error {
+	for _, name := range refusals {
+		for _, e := range c.view.Elements {
+			if !c.ours(e) || e.Disabled || e.Covered || e.Role != "button" && e.Role != "link" && e.Tag != "button" {
+				continue
+			}
+			key := string(e.ID) + " " + fold(e.Name)
+			if fold(e.Name) != name || c.dismissed[key] || len(c.dismissed) >= maxDismissed {
+				continue
+			}
+			c.dismissed[key] = true
+			err := c.touch(ctx, e.ID, Act{Click: true})
+			if errors.Is(err, ErrStale) {
+				delete(c.dismissed, key)
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// maxDismissed bounds how many banners one step gets out of its way.
+const maxDismissed = 5
+
+// refusals are the names of what is clicked to that end, refusing before
+// closing.
+var refusals = []string{
+	"reject all", "reject all cookies", "reject", "reject cookies", "decline all", "decline", "decline all cookies", "decline cookies",
+	"refuse all", "refuse", "deny all", "deny", "only necessary", "necessary only", "only necessary cookies", "necessary cookies only",
+	"use necessary cookies only", "accept only necessary", "only essential", "essential only", "essential cookies only", "only essential cookies",
+	"reject non-essential", "reject optional cookies", "continue without accepting",
+	"no thanks", "no, thanks", "no thank you", "not now", "maybe later", "remind me later",
+	"close", "close dialog", "close modal", "close popup", "close banner", "dismiss", "got it", "×", "✕", "✖", "x",
+}
