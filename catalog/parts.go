@@ -15,7 +15,7 @@ import (
 func (d *document) base(n *yaml.Node) *url.URL {
 	u := d.https(n)
 	if u != nil {
-		if err := validBase(u, n.Value); err != nil {
+		if err := validBase(u, n.Value, "a base URL"); err != nil {
 			d.fail(n, "%v", err)
 		}
 	}

@@ -42,25 +42,10 @@ type Settings struct {
 	Minting    *Exchange `json:"minting,omitempty"`
 }
 
-// Exchange is what an owner sets to have tokens exchanged or keys minted.
-type Exchange struct {
-	// URL replaces the one of the catalogue, "" for that: https, or http to a
-	// loopback address that is in AllowAddresses.
-	URL string `json:"url,omitempty"`
-	// Audience is what our issuer's token is for, "" for the catalogue's.
-	Audience string `json:"audience,omitempty"`
-	// Parameters are the ids that the service gave, by name.
-	Parameters map[string]string `json:"parameters,omitempty"`
-}
-
 const (
 	maxCAPEM     = 256 << 10
 	maxAddresses = 64
 	maxPrices    = 1024
-
-	maxParameterName  = 64
-	maxParameterValue = 256
-	maxAudience       = 256
 )
 
 // ParseSettings parses and validates the JSON form, strictly: a key that is
@@ -76,22 +61,28 @@ func ParseSettings(data []byte) (Settings, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Settings{}, fmt.Errorf("%w: there is something behind the object", ErrSettings)
 	}
-	if err := exactKeys(json.NewDecoder(bytes.NewReader(data)), 0); err != nil {
+	if err := exactKeys(json.NewDecoder(bytes.NewReader(data)), settingsKeys); err != nil {
 		return Settings{}, fmt.Errorf("%w: %w", ErrSettings, err)
 	}
 	return s, s.Validate()
 }
 
-// settingsKeys holds the keys at each depth of the JSON form; nil: any.
-var settingsKeys = [][]string{
-	{"base_url", "ca_pem", "allow_addresses", "prices"},
-	nil, // models
-	{"input", "output", "cache_read", "cache_write"},
-}
+// keys holds the keys that a JSON object may have, and those of the objects
+// below each; "*" stands for any key.
+type keys map[string]keys
+
+var (
+	exchangeKeys = keys{"url": nil, "audience": nil, "parameters": {"*": nil}}
+	settingsKeys = keys{
+		"base_url": nil, "ca_pem": nil, "allow_addresses": nil, "site_address": nil,
+		"prices":     {"*": {"input": nil, "output": nil, "cache_read": nil, "cache_write": nil}},
+		"federation": exchangeKeys, "minting": exchangeKeys,
+	}
+)
 
 // exactKeys refuses what encoding/json lets pass: keys in another case, and
 // keys that stand twice.
-func exactKeys(dec *json.Decoder, depth int) error {
+func exactKeys(dec *json.Decoder, may keys) error {
 	tok, err := dec.Token()
 	if err != nil {
 		return err
@@ -99,14 +90,14 @@ func exactKeys(dec *json.Decoder, depth int) error {
 	switch tok {
 	case json.Delim('['):
 		for dec.More() {
-			if err := exactKeys(dec, depth); err != nil {
+			if err := exactKeys(dec, may); err != nil {
 				return err
 			}
 		}
 		_, err = dec.Token()
 	case json.Delim('{'):
-		if depth >= len(settingsKeys) {
-			return errors.New("it is nested too deeply")
+		if may == nil {
+			return errors.New("an object is where none belongs")
 		}
 		seen := map[string]bool{}
 		for dec.More() {
@@ -115,11 +106,15 @@ func exactKeys(dec *json.Decoder, depth int) error {
 				return err
 			}
 			name, _ := key.(string)
-			if seen[name] || settingsKeys[depth] != nil && !slices.Contains(settingsKeys[depth], name) {
+			below, known := may[name]
+			if each, ok := may["*"]; ok {
+				below, known = each, true
+			}
+			if seen[name] || !known {
 				return errors.New("a key is unknown or there twice")
 			}
 			seen[name] = true
-			if err := exactKeys(dec, depth+1); err != nil {
+			if err := exactKeys(dec, below); err != nil {
 				return err
 			}
 		}
@@ -145,6 +140,15 @@ func (s *Settings) Validate() error {
 	if err := s.validCA(); err != nil {
 		return err
 	}
+	if err := s.validSite(); err != nil {
+		return err
+	}
+	if err := s.Federation.validate("federation", s.AllowAddresses); err != nil {
+		return err
+	}
+	if err := s.Minting.validate("minting", s.AllowAddresses); err != nil {
+		return err
+	}
 	if len(s.Prices) > maxPrices {
 		return fmt.Errorf("%w: there are more than %d prices", ErrSettings, maxPrices)
 	}
@@ -161,14 +165,19 @@ func (s *Settings) Validate() error {
 
 // base returns the parsed BaseURL, nil if there is none.
 func (s *Settings) base() (*url.URL, error) {
-	if s.BaseURL == "" {
+	return ownURL(s.BaseURL, "a base URL", s.AllowAddresses)
+}
+
+// ownURL parses a URL that an owner sets, nil if there is none.
+func ownURL(text, what string, allowed []netip.AddrPort) (*url.URL, error) {
+	if text == "" {
 		return nil, nil
 	}
-	u, err := url.Parse(s.BaseURL)
+	u, err := url.Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: the base URL cannot be parsed", ErrSettings) // err would quote it
+		return nil, fmt.Errorf("%w: %s cannot be parsed", ErrSettings, what) // err would quote it
 	}
-	if err := validBase(u, s.BaseURL); err != nil {
+	if err := validBase(u, text, what); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSettings, err)
 	}
 	switch u.Scheme {
@@ -176,31 +185,31 @@ func (s *Settings) base() (*url.URL, error) {
 		return u, nil
 	case "http":
 		at, err := netip.ParseAddrPort(u.Host)
-		if err == nil && at.Addr().IsLoopback() && slices.Contains(s.AllowAddresses, at) {
+		if err == nil && at.Addr().IsLoopback() && slices.Contains(allowed, at) {
 			return u, nil
 		}
-		return nil, fmt.Errorf("%w: a base URL is https, or http to a loopback IP:PORT that is allowed explicitly", ErrSettings)
+		return nil, fmt.Errorf("%w: %s is https, or http to a loopback IP:PORT that is allowed explicitly", ErrSettings, what)
 	}
-	return nil, fmt.Errorf("%w: a base URL is https", ErrSettings)
+	return nil, fmt.Errorf("%w: %s is https", ErrSettings, what)
 }
 
-// validBase refuses what has no place in a base URL, and spellings that
+// validBase refuses what has no place in such a URL, and spellings that
 // somebody on the way would read differently.
-func validBase(u *url.URL, text string) error {
+func validBase(u *url.URL, text, what string) error {
 	host := u.Hostname()
 	switch {
 	case u.Host == "" || u.Opaque != "" || host == "":
-		return errors.New("a base URL has a host")
+		return errors.New(what + " has a host")
 	case u.User != nil:
-		return errors.New("a base URL has no user and no password")
+		return errors.New(what + " has no user and no password")
 	case u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#"):
-		return errors.New("a base URL has no query and no fragment")
+		return errors.New(what + " has no query and no fragment")
 	case strings.HasSuffix(u.Path, "/") || strings.Contains(u.Path, "//") || strings.ContainsAny(u.EscapedPath(), `%\;`):
-		return errors.New("a base URL's path has no escapes, no empty segment and no / at its end")
+		return errors.New(what + "'s path has no escapes, no empty segment and no / at its end")
 	case slices.ContainsFunc(strings.Split(u.Path, "/"), func(s string) bool { return s == "." || s == ".." }):
-		return errors.New("a base URL's path has no . and no .. segment")
+		return errors.New(what + "'s path has no . and no .. segment")
 	case strings.ContainsAny(host, "%*_") || strings.HasSuffix(host, ".") || host != strings.ToLower(host) || strings.HasSuffix(u.Host, ":"):
-		return errors.New("a base URL's host is an IP address or a name in small letters, without a full stop at its end")
+		return errors.New(what + "'s host is an IP address or a name in small letters, without a full stop at its end")
 	}
 	return nil
 }
@@ -230,24 +239,4 @@ func (s *Settings) validCA() error {
 		return fmt.Errorf("%w: the CA file holds no certificate in PEM form", ErrSettings)
 	}
 	return nil
-}
-
-// With returns a copy of e with an owner's settings. Under another base URL
-// the key goes to that host only, so a check of keys at some third host is no
-// longer known.
-func (e *Entry) With(s Settings) (*Entry, error) {
-	if err := s.Validate(); err != nil {
-		return nil, err
-	}
-	base, err := s.base()
-	if err != nil {
-		return nil, err
-	}
-	c := *e
-	c.Owner = s
-	if base != nil {
-		c.Base = base
-		c.Verify.URL = nil
-	}
-	return &c, nil
 }
