@@ -19,11 +19,13 @@ type Vault interface {
 // cache keeps opened credentials for as long as they are in use, and idle ones
 // for a while. A credential is cleared from memory when nobody uses it and it
 // is idle, forgotten or replaced; a request that is under way keeps its own.
+// One that ends is renewed while it is in use: see life.
 type cache struct {
 	vault  Vault
 	idle   time.Duration
 	maxAge time.Duration      // 0: none
 	forget func(secret.Value) // called before a value is cleared
+	now    func() time.Time   // what ends is held against it
 
 	mu      sync.Mutex
 	entries map[cacheKey]*entry
@@ -44,10 +46,19 @@ type entry struct {
 	made  time.Time
 	used  time.Time
 	gone  bool // no longer in entries: clear at the last release
+	life  life
+
+	of     *entry // which this one is to replace; nil: it was loaded for want of any
+	next   *entry // which is being loaded to replace this one
+	failed int    // how often that failed
+	again  time.Time
 }
 
 func newCache(v Vault, idle time.Duration, forget func(secret.Value)) *cache {
-	return &cache{vault: v, idle: idle, forget: forget, entries: map[cacheKey]*entry{}, lent: map[grant.Permit]*entry{}}
+	return &cache{
+		vault: v, idle: idle, forget: forget, now: time.Now,
+		entries: map[cacheKey]*entry{}, lent: map[grant.Permit]*entry{},
+	}
 }
 
 // get returns the credential a permit is for. The caller releases the permit
@@ -55,7 +66,7 @@ func newCache(v Vault, idle time.Duration, forget func(secret.Value)) *cache {
 func (c *cache) get(ctx context.Context, p grant.Permit, now time.Time) (secret.Value, error) {
 	k := cacheKey{p.Wallet(), p.Service()}
 	c.mu.Lock()
-	e := c.entries[k]
+	e := c.current(ctx, k, p)
 	if e == nil {
 		e = &entry{key: k, ready: make(chan struct{}), made: now}
 		c.entries[k] = e
@@ -77,18 +88,32 @@ func (c *cache) get(ctx context.Context, p grant.Permit, now time.Time) (secret.
 		c.release(p, now)
 		return secret.Value{}, e.err
 	}
+	if e.life.over(c.now()) {
+		c.release(p, now)
+		return secret.Value{}, errEnded
+	}
 	return e.value, nil
 }
 
+// exchanged reports whether what p was lent is not a stored credential.
+func (c *cache) exchanged(p grant.Permit) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.lent[p]
+	return e != nil && e.life != life{}
+}
+
 func (c *cache) load(ctx context.Context, e *entry, p grant.Permit) {
-	rec, _, err := c.vault.Load(ctx, p)
+	began := c.now()
+	rec, hdr, err := c.vault.Load(ctx, p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e.value, e.err = rec.Secret, err
-	close(e.ready)
-	if err != nil {
-		c.drop(e)
+	if err == nil && hdr.Revision == 0 && !rec.ExpiresAt.IsZero() {
+		e.life = lifeFrom(began, rec.ExpiresAt)
 	}
+	close(e.ready)
+	c.settle(e)
 	// Whoever waited may have given up, and the credential been forgotten.
 	c.clearUnused(e)
 }
@@ -122,7 +147,9 @@ func (c *cache) evict(now time.Time, all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.entries {
-		if all || e.refs == 0 && now.Sub(e.used) >= c.idle || c.maxAge > 0 && now.Sub(e.made) >= c.maxAge {
+		// What is not stored, nobody can have replaced elsewhere.
+		aged := c.maxAge > 0 && e.life == life{} && now.Sub(e.made) >= c.maxAge
+		if all || e.refs == 0 && now.Sub(e.used) >= c.idle || aged || e.next == nil && e.life.over(now) {
 			c.drop(e)
 		}
 	}

@@ -84,7 +84,7 @@ func New(o Options) *Daemon {
 	}
 	d.proxy = inject.New((*backend)(d), inject.Options{Logger: o.Log})
 	d.cache = newCache(o.Vault, o.Idle, d.proxy.Forget)
-	d.cache.maxAge = o.MaxAge
+	d.cache.maxAge, d.cache.now = o.MaxAge, o.Now
 	d.wg.Go(func() { d.sweep(ctx) })
 	return d
 }
