@@ -19,7 +19,7 @@ import (
 var google = shape{
 	caps:   Caps{Delete: true, List: true},
 	header: "Authorization", prefix: "Bearer ",
-	needs: []string{"project_id"},
+	needs: []string{"project"},
 	check: func(ctx context.Context, m *Minter, k secret.Value) error {
 		return m.call(ctx, k, http.MethodGet, m.googleKeys()+"?pageSize=1", nil, &struct{}{})
 	},
@@ -50,7 +50,7 @@ var google = shape{
 }
 
 func (m *Minter) googleKeys() string {
-	return "/projects/" + url.PathEscape(m.params["project_id"]) + "/locations/global/keys"
+	return "/v2/projects/" + url.PathEscape(m.params["project"]) + "/locations/global/keys"
 }
 
 type googleOperation struct {
@@ -78,7 +78,7 @@ func googleMint(ctx context.Context, m *Minter, k secret.Value, w Want) (Key, er
 		}
 		name := op.Name
 		op = googleOperation{}
-		if err := m.call(ctx, k, http.MethodGet, "/"+name, nil, &op); err != nil {
+		if err := m.call(ctx, k, http.MethodGet, "/v2/"+name, nil, &op); err != nil {
 			return Key{}, possible(err)
 		}
 		op.Name = name

@@ -111,7 +111,7 @@ var openRouter = shape{
 var openAI = shape{
 	caps:   Caps{Delete: true, List: true},
 	header: "Authorization", prefix: "Bearer ",
-	needs: []string{"project_id"},
+	needs: []string{"project"},
 	check: func(ctx context.Context, m *Minter, k secret.Value) error {
 		return m.call(ctx, k, http.MethodGet, m.openAIAccounts()+"?limit=1", nil, &struct{}{})
 	},
@@ -157,7 +157,7 @@ var openAI = shape{
 }
 
 func (m *Minter) openAIAccounts() string {
-	return "/organization/projects/" + url.PathEscape(m.params["project_id"]) + "/service_accounts"
+	return "/organization/projects/" + url.PathEscape(m.params["project"]) + "/service_accounts"
 }
 
 // The list has no name in the answer of a deletion; acls are needed for a key
@@ -165,7 +165,7 @@ func (m *Minter) openAIAccounts() string {
 var xAI = shape{
 	caps:   Caps{Expiry: true, Delete: true, List: true},
 	header: "Authorization", prefix: "Bearer ",
-	needs: []string{"team_id"},
+	needs: []string{"team"},
 	check: func(ctx context.Context, m *Minter, k secret.Value) error {
 		return m.call(ctx, k, http.MethodGet, "/auth/management-keys/validation", nil, &struct{}{})
 	},
@@ -179,7 +179,7 @@ var xAI = shape{
 			in.Expires = moment(w.Expires)
 		}
 		var out struct{ APIKeyID, APIKey string }
-		if err := m.call(ctx, k, http.MethodPost, "/auth/teams/"+url.PathEscape(m.params["team_id"])+"/api-keys", in, &out); err != nil {
+		if err := m.call(ctx, k, http.MethodPost, "/auth/teams/"+url.PathEscape(m.params["team"])+"/api-keys", in, &out); err != nil {
 			return Key{}, err
 		}
 		return made(out.APIKeyID, out.APIKey)
@@ -197,7 +197,7 @@ var xAI = shape{
 				Keys []struct{ APIKeyID, Name string } `json:"apiKeys"`
 				Next string                            `json:"paginationToken"`
 			}
-			if err := m.call(ctx, k, http.MethodGet, "/auth/teams/"+url.PathEscape(m.params["team_id"])+"/api-keys?"+q.Encode(), nil, &out); err != nil {
+			if err := m.call(ctx, k, http.MethodGet, "/auth/teams/"+url.PathEscape(m.params["team"])+"/api-keys?"+q.Encode(), nil, &out); err != nil {
 				return "", err
 			}
 			for _, d := range out.Keys {
@@ -264,7 +264,7 @@ var resend = shape{
 var elevenLabs = shape{
 	caps:   Caps{Delete: true, List: true},
 	header: "Xi-Api-Key",
-	needs:  []string{"service_account_id"},
+	needs:  []string{"service_account"},
 	check: func(ctx context.Context, m *Minter, k secret.Value) error {
 		_, err := m.elevenLabsKeys(ctx, k)
 		return err
@@ -286,11 +286,13 @@ var elevenLabs = shape{
 	revoke: func(ctx context.Context, m *Minter, k secret.Value, id string) (bool, error) {
 		return m.drop(ctx, k, m.elevenLabsPath()+"/"+url.PathEscape(id))
 	},
-	list: func(ctx context.Context, m *Minter, k secret.Value) ([]Listed, error) { return m.elevenLabsKeys(ctx, k) },
+	list: func(ctx context.Context, m *Minter, k secret.Value) ([]Listed, error) {
+		return m.elevenLabsKeys(ctx, k)
+	},
 }
 
 func (m *Minter) elevenLabsPath() string {
-	return "/service-accounts/" + url.PathEscape(m.params["service_account_id"]) + "/api-keys"
+	return "/v1/service-accounts/" + url.PathEscape(m.params["service_account"]) + "/api-keys"
 }
 
 func (m *Minter) elevenLabsKeys(ctx context.Context, k secret.Value) ([]Listed, error) {

@@ -112,6 +112,11 @@ func chat(router bool) func(*Server, *call) (answer, error) {
 		}
 		r := s.reply(c, b, prompt(q.Messages))
 		usage := chatUsage(r, router)
+		if router && s.opts.Charge != nil {
+			if err := s.opts.Charge(c.credential, Cost(r.input, r.output)); err != nil {
+				return answer{}, &failure{status: http.StatusPaymentRequired, message: "Insufficient credits: " + err.Error()}
+			}
+		}
 		about := object{"id": "chatcmpl-" + r.id, "created": created, "model": q.Model, "service_tier": "default", "system_fingerprint": "fp_testsrv"}
 		if router {
 			about = object{"id": "gen-" + r.id, "created": created, "model": q.Model, "provider": "testsrv"}

@@ -38,6 +38,10 @@ type Options struct {
 	// Keyring, if set, is asked about every other key: "" if it is not accepted,
 	// else its label. It may be called from many goroutines.
 	Keyring func(key string) (label string)
+	// Charge, if set, is told what each call of OpenRouter's chat costs before it
+	// is answered; an error refuses the call with 402. It may be called from many
+	// goroutines.
+	Charge func(key string, usd float64) error
 	// Hosts are further names that the certificate is good for: the live host,
 	// for a client that is made to dial here but verifies the real name.
 	Hosts []string
