@@ -149,33 +149,6 @@ func Check(e *catalog.Entry) error {
 	return err
 }
 
-// Audience returns what our token must be for, "" if nobody has said.
-func Audience(e *catalog.Entry) string {
-	if x := e.Owner.Federation; x != nil && x.Audience != "" {
-		return x.Audience
-	}
-	if e.Federation == nil {
-		return ""
-	}
-	a, _ := e.Federation.Audience.Get()
-	return a
-}
-
-// Endpoint returns where tokens are exchanged, nil if nobody knows.
-func Endpoint(e *catalog.Entry) *url.URL {
-	if x := e.Owner.Federation; x != nil && x.URL != "" {
-		u, err := url.Parse(x.URL)
-		if err != nil {
-			return nil
-		}
-		return u
-	}
-	if e.Federation == nil {
-		return nil
-	}
-	return e.Federation.URL
-}
-
 func setup(e *catalog.Entry) (*shape, *url.URL, error) {
 	fail := func(format string, args ...any) (*shape, *url.URL, error) {
 		return nil, nil, &Error{Err: ErrSetup, Detail: fmt.Sprintf(format, args...)}
@@ -199,7 +172,7 @@ func setup(e *catalog.Entry) (*shape, *url.URL, error) {
 			return fail("%s is not of plain characters", p.name)
 		}
 	}
-	u := Endpoint(e)
+	u := e.FederationURL()
 	if u == nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && onLoopback(u)) {
 		return fail("the token endpoint is no https URL")
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -148,15 +147,6 @@ func TestSetup(t *testing.T) {
 		if _, err := Exchange(t.Context(), untouched, e, secret.FromString(bad)); !errors.Is(err, ErrAssertion) {
 			t.Errorf("%d bytes: %v", len(bad), err)
 		}
-	}
-	u, _ := url.Parse("https://fixed.example/token")
-	e = &catalog.Entry{Federation: &catalog.Federation{URL: u, Audience: catalog.Fact[string]{State: catalog.Known, Value: "known"}}}
-	if Endpoint(e).String() != u.String() || Audience(e) != "known" {
-		t.Errorf("%s, %s", Endpoint(e), Audience(e))
-	}
-	e.Owner.Federation = &catalog.Exchange{URL: at, Audience: "mine"}
-	if Endpoint(e).String() != at || Audience(e) != "mine" {
-		t.Errorf("%s, %s", Endpoint(e), Audience(e))
 	}
 }
 
