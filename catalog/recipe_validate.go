@@ -64,6 +64,9 @@ func (e *Entry) validateRecipe(d *document, root *yaml.Node) {
 	if e.Doors[Signup].State == DoorUnsupported {
 		d.fail(at, "a sign-up that is unsupported has no recipe")
 	}
+	if a := e.Recipe.Account; (a == AccountPassword || a == AccountMail) && e.MailTag.State != Known {
+		d.fail(at, "without a mail_tag there is no address to sign up with")
+	}
 	// The engine opens a link of the mail, and no page that is not the recipe's.
 	for _, s := range slices.Concat(e.Recipe.Register, e.Recipe.Login, e.Recipe.Key) {
 		if !slices.Contains(s.Accept, "link") {
