@@ -9,25 +9,27 @@ import (
 // a button that deletes each, and a dialog that asks for a name. The key is in
 // the one answer to the form that makes it. Where words differ, so do fields.
 type keyPage struct {
-	at       string // path of the page; keys are made by POST there
-	title    string // of the page
-	sub      string
-	create   string // text of the button that opens the dialog
-	name     string // label of the field in it
-	holder   string // what stands in the field while it is empty
-	submit   string // text of the button that makes the key
-	once     string // what is said beside the key
-	closes   string // text of the button that puts the key away
-	gone     string // name of the button that deletes a key, before the key's name
-	sureOf   string // text of the button that says so again
-	unwanted func(*call) (answer, bool)
+	at     string // path of the page; keys are made by POST there
+	title  string // of the page
+	sub    string
+	create string        // text of the button that opens the dialog
+	name   string        // label of the field in it
+	holder string        // what stands in the field while it is empty
+	submit string        // text of the button that makes the key
+	once   string        // what is said beside the key
+	closes string        // text of the button that puts the key away
+	gone   string        // name of the button that deletes a key, before the key's name
+	sureOf string        // text of the button that says so again
+	more   template.HTML // further fields of the dialog
+	// bar, if it is set, may answer in the place of the page.
+	bar func(*call) (answer, bool)
 }
 
 // routes are those of the page.
 func (k keyPage) routes() []route {
 	return []route{
-		{on: "GET " + k.at, signedIn: true, do: func(c *call) answer { return k.list(c, nil) }},
-		{on: "POST " + k.at, signedIn: true, do: k.newKey},
+		{on: "GET " + k.at, signedIn: true, do: k.behind(func(c *call) answer { return k.list(c, nil) })},
+		{on: "POST " + k.at, signedIn: true, do: k.behind(k.newKey)},
 		{on: "POST " + k.at + "/delete", signedIn: true, do: func(c *call) answer {
 			if !c.s.remove(c.account().Address, c.field("id")) {
 				return notice(http.StatusNotFound, "Not found", "There is no such key.")
@@ -37,15 +39,21 @@ func (k keyPage) routes() []route {
 	}
 }
 
+func (k keyPage) behind(do func(*call) answer) func(*call) answer {
+	return func(c *call) answer {
+		if k.bar != nil {
+			if a, ok := k.bar(c); ok {
+				return a
+			}
+		}
+		return do(c)
+	}
+}
+
 func (k keyPage) newKey(c *call) answer {
 	name := c.field("name")
 	if name == "" || len(name) > 64 {
 		return k.list(c, map[string]any{"Error": "Enter a name of at most 64 characters."})
-	}
-	if k.unwanted != nil {
-		if a, ok := k.unwanted(c); ok {
-			return a
-		}
 	}
 	secret, made := c.s.make(c.account().Address, name)
 	return k.list(c, map[string]any{"Secret": secret, "Made": made.Name})
@@ -54,7 +62,7 @@ func (k keyPage) newKey(c *call) answer {
 func (k keyPage) list(c *call, more map[string]any) answer {
 	data := map[string]any{
 		"At": k.at, "Title": k.title, "Sub": k.sub, "Create": k.create, "Name": k.name, "Holder": k.holder, "Submit": k.submit,
-		"Once": k.once, "Closes": k.closes, "Gone": k.gone, "Sure": k.sureOf, "Keys": c.s.keysOf(c.account().Address),
+		"Once": k.once, "Closes": k.closes, "Gone": k.gone, "Sure": k.sureOf, "More": k.more, "Keys": c.s.keysOf(c.account().Address),
 	}
 	for name, v := range more {
 		data[name] = v
@@ -70,7 +78,7 @@ var keyBody = template.Must(template.New("keys").Parse(`<div class="bar"><div><h
 {{else}}<tr><td colspan="3">You have no keys yet.</td></tr>{{end}}</tbody></table>
 <dialog id="create" aria-labelledby="create-title"><form method="post" action="{{.At}}"><h2 id="create-title">{{.Create}}</h2>
 <input type="hidden" name="csrf" value="{{.CSRF}}"><label for="key-name">{{.Name}}</label>
-<input id="key-name" name="name" maxlength="64" placeholder="{{.Holder}}" autocomplete="off" required>
+<input id="key-name" name="name" maxlength="64" placeholder="{{.Holder}}" autocomplete="off" required>{{.More}}
 <div class="row"><button type="button" data-close>Cancel</button><button class="main" type="submit">{{.Submit}}</button></div></form></dialog>
 <dialog id="delete" aria-labelledby="delete-title"><form method="post" action="{{.At}}/delete"><h2 id="delete-title">Are you sure?</h2>
 <input type="hidden" name="csrf" value="{{.CSRF}}"><input type="hidden" name="id"><p>Whatever uses this key stops working.</p>

@@ -13,6 +13,9 @@ type plan struct {
 	// cookie is the name of the session's cookie, and domain the Domain that it
 	// is for, "" for the host alone.
 	cookie, domain string
+	// scripted is a host that scripts of the main one may ask, with cookies; "":
+	// there is none.
+	scripted string
 	// signIn is where somebody without an account's session is led, as a path on
 	// the main host.
 	signIn string

@@ -106,7 +106,7 @@ main{max-width:{{if .Wide}}920px{{else}}420px{{end}};margin:{{if .Wide}}36px{{el
 .card{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:34px 34px 28px;box-shadow:0 6px 26px #0000000d}
 h1{font-size:{{if .Wide}}24px{{else}}20px{{end}};margin:0 0 4px;{{if not .Wide}}text-align:center{{end}}}p.sub{color:var(--dim);margin:0 0 20px;{{if not .Wide}}text-align:center{{end}}}
 label{display:block;font-size:13px;font-weight:550;margin:14px 0 5px}label.box{display:flex;gap:9px;align-items:flex-start;font-weight:400;color:var(--dim)}
-input:not([type=checkbox]):not([type=hidden]){width:100%;padding:9px 11px;border:1px solid var(--line);border-radius:8px;background:var(--bg);color:var(--text);font:inherit}
+select,input:not([type=checkbox]):not([type=hidden]){width:100%;padding:9px 11px;border:1px solid var(--line);border-radius:8px;background:var(--bg);color:var(--text);font:inherit}
 button,.button{font:inherit;font-weight:600;padding:9px 15px;border-radius:8px;border:1px solid var(--line);background:var(--card);color:var(--text);cursor:pointer}
 button.main{background:var(--accent);border-color:var(--accent);color:var(--ink)}form.card button.main,.full{width:100%;margin-top:18px}
 button:disabled{opacity:.45;cursor:default}button.plain{border:0;background:none;color:var(--dim);font-weight:500;padding:4px 8px}

@@ -79,6 +79,10 @@ func (s *Site) route(w http.ResponseWriter, r *http.Request) {
 func (s *Site) serve(w http.ResponseWriter, r *http.Request, rt route) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	c := &call{Request: r, s: s, w: w}
+	if main := "https://" + s.plan.hosts[0]; s.plan.scripted != "" && rt.host == s.plan.scripted && r.Header.Get("Origin") == main {
+		w.Header().Set("Access-Control-Allow-Origin", main)
+		w.Header().Set("Access-Control-Allow-Credentials", "true")
+	}
 	if !rt.open {
 		c.session = s.resume(c)
 	}
