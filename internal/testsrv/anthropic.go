@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"iter"
 	"net/http"
+	"strings"
 )
 
 var anthropic = vendor{
@@ -58,8 +59,25 @@ func requestID(c *call) string {
 	return "req_" + hex.EncodeToString(sum[:12])
 }
 
+// exchanged refuses a token of the token endpoint that comes as a key does, or
+// without the beta that such tokens are part of.
+func exchanged(c *call) error {
+	switch {
+	case !strings.HasPrefix(c.credential, "sk-ant-oat01-"):
+		return nil
+	case c.Header.Get("X-Api-Key") != "":
+		return &failure{status: http.StatusUnauthorized, message: "invalid x-api-key"}
+	case !strings.Contains(strings.Join(c.Header.Values("Anthropic-Beta"), ","), "oauth-2025-04-20"):
+		return &failure{status: http.StatusUnauthorized, message: "this kind of token needs the oauth-2025-04-20 beta"}
+	}
+	return nil
+}
+
 func versioned(serve func(*Server, *call) (answer, error)) func(*Server, *call) (answer, error) {
 	return func(s *Server, c *call) (answer, error) {
+		if err := exchanged(c); err != nil {
+			return answer{}, err
+		}
 		if c.Header.Get("Anthropic-Version") == "" {
 			return answer{}, &failure{status: http.StatusBadRequest, message: "anthropic-version: header is required"}
 		}
