@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -46,6 +47,9 @@ func (b *backend) fresh(ctx context.Context) error {
 	return nil
 }
 
+// errChanged says that a credential is not what its route is for.
+var errChanged = errors.New("the service was changed while it was used")
+
 // Lend decides, which records, and only then opens the credential.
 func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route, r grant.Request) (inject.Loan, error) {
 	if err := b.fresh(ctx); err != nil {
@@ -66,6 +70,11 @@ func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route
 			err = &grant.Denial{Code: grant.CodeNoGrant, Detail: "the grant was revoked"}
 		}
 		return inject.Loan{}, err
+	}
+	if b.cache.exchanged(p) != route.Exchanged {
+		// Its owner has set the service otherwise since the route was looked up.
+		b.Settle(p, grant.Outcome{Reason: "service changed", Unsent: true})
+		return inject.Loan{}, errChanged
 	}
 	use := b.underway.begin(ctx, p)
 	if b.opts.Directory.Grant(c.Agent, route.Service) == nil {

@@ -116,7 +116,7 @@ func compile(e *catalog.Entry) (*inject.Route, error) {
 	r := &inject.Route{
 		Service: e.ID, Base: e.Base, Constant: http.Header{},
 		StripHeaders: e.Strip.Headers, StripQuery: e.Strip.Query,
-		Policy: e.Policy(), Transport: inject.NewTransport(opts),
+		Policy: e.Policy(), Transport: inject.NewTransport(opts), Exchanged: e.Owner.Federation != nil,
 	}
 	for _, p := range e.Inject {
 		r.Place = append(r.Place, inject.Placement{Header: p.Header, Prefix: p.Prefix, Query: p.Query})

@@ -66,6 +66,9 @@ type Route struct {
 	Base *url.URL
 	// Place says where the credential goes: everywhere listed.
 	Place []Placement
+	// Exchanged says that the credential is a token, and no stored key: either
+	// stands where the other does not. The Backend sees to that.
+	Exchanged bool
 	// Constant headers are set if the agent did not set them.
 	Constant http.Header
 	// StripHeaders and StripQuery are dropped from requests besides the
