@@ -36,10 +36,14 @@ var plans = map[string]func() *plan{
 	"openrouter": openRouter,
 	"anthropic":  anthropic,
 	"groq":       groq,
+
+	"brave-search": brave,
+	"jina":         jina,
+	"gemini":       gemini,
 }
 
 // variants holds what a site does otherwise, by name.
-var variants = map[Variant]variant{}
+var variants = hostile()
 
 // Variant names what a site does otherwise; "" is the good one.
 type Variant string
