@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -68,8 +67,19 @@ func (r *Run) Do(ctx context.Context) (Result, error) {
 }
 
 // pick ends a run that had read a key when it was killed: the key is in the
-// vault, and has only to be verified.
+// vault, and has only to be verified, or even that is done.
 func (r *Run) pick(ctx context.Context, j *Journal, res *Result) (done bool, err error) {
+	if !j.state.open() {
+		return false, nil
+	}
+	if j.state.Key == Kept {
+		c, err := r.Vault.Check(ctx, r.Service)
+		if err != nil {
+			return false, err
+		}
+		res.Resumed, res.Door, res.Verdict, res.Detail = true, j.state.Door, c.Verdict, c.Detail
+		return true, r.end(ctx, j)
+	}
 	v, err := r.Vault.Get(ctx, r.Service, Pending)
 	if errors.Is(err, ErrEmpty) {
 		return false, nil
@@ -79,12 +89,6 @@ func (r *Run) pick(ctx context.Context, j *Journal, res *Result) (done bool, err
 	}
 	defer v.Clear()
 	res.Resumed = true
-	if !j.state.open() {
-		// The run had ended but for emptying the drawer.
-		if _, err := j.start(ctx, catalog.Signup); err != nil {
-			return false, err
-		}
-	}
 	err = r.keep(ctx, j, v, res)
 	if errors.Is(err, ErrRefused) {
 		// It was no key, or is none any more: the run goes on for another.
@@ -138,8 +142,14 @@ func (r *Run) keep(ctx context.Context, j *Journal, v secret.Value, res *Result)
 		return errors.Join(err, j.stop(context.WithoutCancel(ctx), err))
 	}
 	res.Verdict, res.Detail, res.Revision, res.Agents = c.Verdict, c.Detail, c.Revision, c.Agents
-	// The drawer is emptied last but one: killed before, the next run stores the
-	// same key once more.
+	if err := j.kept(); err != nil {
+		return err
+	}
+	return r.end(ctx, j)
+}
+
+// end empties the drawer and closes the journal.
+func (r *Run) end(ctx context.Context, j *Journal) error {
 	if err := r.Vault.Drop(ctx, r.Service, Pending); err != nil && !errors.Is(err, ErrEmpty) {
 		return err
 	}

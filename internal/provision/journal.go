@@ -24,11 +24,12 @@ import (
 type Mark string
 
 // The marks there are: nothing was made; a step that makes it has begun; it is
-// there.
+// there; it is stored, and all but the end of the run is done.
 const (
 	None  Mark = ""
 	Maybe Mark = "maybe"
 	Made  Mark = "made"
+	Kept  Mark = "kept"
 )
 
 // State is what a run left behind, as <service>.json below the journals'
@@ -213,6 +214,12 @@ func (j *Journal) NoAccount() error {
 // HasKey notes that a key was read, and is in the vault.
 func (j *Journal) HasKey() error {
 	j.state.Key = Made
+	return j.save()
+}
+
+// kept notes that the key is stored.
+func (j *Journal) kept() error {
+	j.state.Key = Kept
 	return j.save()
 }
 

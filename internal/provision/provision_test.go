@@ -1,0 +1,385 @@
+package provision
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/durable"
+	"github.com/litentry/agentkeys/internal/provision/recipe"
+	"github.com/litentry/agentkeys/internal/secret"
+)
+
+// safe is a vault in memory, with a service that answers for the keys in good.
+// It notes everything that is asked of it, in order.
+type safe struct {
+	mu     sync.Mutex
+	good   map[string]bool
+	away   bool
+	stored string
+	drawer map[Drawer]string
+	calls  []string
+	// cut has a call fail that begins with it, after it was done.
+	cut string
+}
+
+var errCut = errors.New("cut")
+
+func (s *safe) did(call string) error {
+	s.calls = append(s.calls, call)
+	if s.cut != "" && strings.HasPrefix(call, s.cut) {
+		return errCut
+	}
+	return nil
+}
+
+func (s *safe) Check(context.Context, agentkeys.Service) (Checked, error) {
+	c := Checked{Stored: s.stored != "", Verdict: catalog.Good}
+	if c.Stored && !s.good[s.stored] {
+		c.Verdict = catalog.Bad
+	}
+	return c, s.did("check")
+}
+
+func (s *safe) Store(_ context.Context, _ agentkeys.Service, v secret.Value, by catalog.Door) (Checked, error) {
+	key := string(v.Expose())
+	switch {
+	case s.away:
+		return Checked{}, errors.New("away")
+	case !s.good[key]:
+		return Checked{}, errors.Join(ErrRefused, s.did("refuse"))
+	}
+	s.stored = key
+	return Checked{Stored: true, Verdict: catalog.Good, Revision: 1}, s.did("store by " + string(by))
+}
+
+func (s *safe) Put(_ context.Context, _ agentkeys.Service, d Drawer, v secret.Value) error {
+	if s.drawer == nil {
+		s.drawer = map[Drawer]string{}
+	}
+	s.drawer[d] = string(v.Expose())
+	return s.did("put " + string(d))
+}
+
+func (s *safe) Get(_ context.Context, _ agentkeys.Service, d Drawer) (secret.Value, error) {
+	text, ok := s.drawer[d]
+	if !ok {
+		return secret.Value{}, ErrEmpty
+	}
+	return secret.FromString(text), s.did("get " + string(d))
+}
+
+func (s *safe) Drop(_ context.Context, _ agentkeys.Service, d Drawer) error {
+	if _, ok := s.drawer[d]; !ok {
+		return ErrEmpty
+	}
+	delete(s.drawer, d)
+	return s.did("drop " + string(d))
+}
+
+type diary struct{ entries []Entry }
+
+func (d *diary) Record(_ context.Context, e Entry) error {
+	d.entries = append(d.entries, e)
+	return nil
+}
+
+// hatch is a door that hands out what enter gives.
+type hatch struct {
+	name  catalog.Door
+	open  Opening
+	enter func(*Journal) (Found, error)
+}
+
+func (h *hatch) Name() catalog.Door                   { return h.name }
+func (h *hatch) Look(context.Context) (Opening, error) { return h.open, nil }
+func (h *hatch) Enter(_ context.Context, j *Journal, _ Tell) (Found, error) {
+	return h.enter(j)
+}
+
+func gives(name catalog.Door, key string) *hatch {
+	return &hatch{name, Opening{Open: true}, func(*Journal) (Found, error) { return Found{Secret: secret.FromString(key)}, nil }}
+}
+
+func service(t *testing.T, id string) agentkeys.Service {
+	t.Helper()
+	s, err := agentkeys.ParseService(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func run(t *testing.T, v *safe, doors ...Door) *Run {
+	s := service(t, "openrouter")
+	e, err := catalog.Lookup(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Run{Service: s, Entry: e, Doors: doors, Vault: v, Log: &diary{}, Dir: filepath.Join(t.TempDir(), "provision"), Now: time.Now}
+}
+
+func TestDo(t *testing.T) {
+	v := &safe{good: map[string]bool{"key-of-the-test": true}}
+	r := run(t, v, &hatch{name: catalog.Federate, open: Opening{Why: "not here"}}, gives(catalog.Signup, "key-of-the-test"))
+	res, err := r.Do(t.Context())
+	if err != nil || res.Door != catalog.Signup || res.Verdict != catalog.Good || res.Existing {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	// In the vault before anybody is asked about it, and out of the drawer last.
+	want := "check, put pending, store by signup, drop pending"
+	if got := strings.Join(v.calls, ", "); got != want {
+		t.Errorf("calls: %s; want %s", got, want)
+	}
+	v.calls = nil
+	res, err = r.Do(t.Context())
+	if err != nil || !res.Existing || len(v.calls) != 1 {
+		t.Errorf("again: %+v, %v, calls %v", res, err, v.calls)
+	}
+	r.Force = true
+	if res, err = r.Do(t.Context()); err != nil || res.Existing {
+		t.Errorf("forced: %+v, %v", res, err)
+	}
+	v.good = nil
+	r.Force = false
+	if _, err = r.Do(t.Context()); !errors.Is(err, ErrRefused) {
+		t.Errorf("a key gone bad: %v", err)
+	}
+}
+
+// TestNothingRefusedIsKept: what the service does not answer for is nowhere.
+func TestNothingRefusedIsKept(t *testing.T) {
+	v := &safe{}
+	r := run(t, v, gives(catalog.Signup, "a-decoy-of-the-test"))
+	if _, err := r.Do(t.Context()); !errors.Is(err, ErrRefused) {
+		t.Fatal(err)
+	}
+	if v.stored != "" || len(v.drawer) > 0 {
+		t.Errorf("kept: %q, %v", v.stored, v.drawer)
+	}
+}
+
+// TestCut fails each call of the vault after it was done, as a kill would, and
+// runs again: one key comes out, and it is the one that was found first.
+func TestCut(t *testing.T) {
+	for _, cut := range []string{"put pending", "store", "drop pending"} {
+		t.Run(cut, func(t *testing.T) {
+			v := &safe{good: map[string]bool{"first": true, "second": true}, cut: cut}
+			keys := []string{"first", "second"}
+			r := run(t, v, &hatch{catalog.Signup, Opening{Open: true}, func(*Journal) (Found, error) {
+				key := keys[0]
+				keys = keys[1:]
+				return Found{Secret: secret.FromString(key)}, nil
+			}})
+			if _, err := r.Do(t.Context()); !errors.Is(err, errCut) {
+				t.Fatalf("cut: %v", err)
+			}
+			if _, err := States(r.Dir); err != nil {
+				t.Fatal(err)
+			}
+			v.cut = ""
+			res, err := r.Do(t.Context())
+			if err != nil || v.stored != "first" || len(keys) != 1 || len(v.drawer) != 0 {
+				t.Fatalf("%+v, %v; stored %q, drawers %v", res, err, v.stored, v.drawer)
+			}
+			if open, err := States(r.Dir); err != nil || len(open) != 0 {
+				t.Errorf("left: %v, %v", open, err)
+			}
+		})
+	}
+}
+
+// TestAway: a service that cannot be asked says nothing against a key.
+func TestAway(t *testing.T) {
+	v := &safe{good: map[string]bool{"found": true}, away: true}
+	entered := 0
+	r := run(t, v, &hatch{catalog.Signup, Opening{Open: true}, func(*Journal) (Found, error) {
+		entered++
+		return Found{Secret: secret.FromString("found")}, nil
+	}})
+	if _, err := r.Do(t.Context()); err == nil || v.drawer[Pending] != "found" {
+		t.Fatalf("%v, %v", err, v.drawer)
+	}
+	v.away = false
+	if res, err := r.Do(t.Context()); err != nil || !res.Resumed || entered != 1 || v.stored != "found" {
+		t.Errorf("%+v, %v; entered %d times", res, err, entered)
+	}
+}
+
+func TestOneAtATime(t *testing.T) {
+	v := &safe{good: map[string]bool{"k": true}}
+	r := run(t, v, gives(catalog.Signup, "k"))
+	if err := durable.MkdirAll(r.Dir); err != nil {
+		t.Fatal(err)
+	}
+	free, err := durable.Lock(filepath.Join(r.Dir, "openrouter.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Do(t.Context()); !errors.Is(err, ErrBusy) || len(v.calls) > 0 {
+		t.Errorf("%v, calls %v", err, v.calls)
+	}
+	free()
+	if _, err := r.Do(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestResume(t *testing.T) {
+	v := &safe{good: map[string]bool{"k": true}}
+	stop := &recipe.Failure{Stage: recipe.StageRegister, Step: "continue", Kind: recipe.BotCheck}
+	r := run(t, v, gives(catalog.Mint, "k"), &hatch{catalog.Signup, Opening{Open: true}, func(j *Journal) (Found, error) {
+		e := recipe.Event{Stage: recipe.StageRegister, Step: "continue", Makes: "account"}
+		return Found{}, errors.Join(j.Begin(t.Context(), e), stop)
+	}})
+	r.Resume = true
+	if _, err := r.Do(t.Context()); !errors.Is(err, ErrNothing) {
+		t.Fatal(err)
+	}
+	r.Resume, r.Only = false, catalog.Signup
+	if _, err := r.Do(t.Context()); !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	open, err := States(r.Dir)
+	if err != nil || len(open) != 1 || open[0].Account != Maybe || open[0].Failure.Kind != "bot-check" || open[0].Failure.Step != "continue" {
+		t.Fatalf("%+v, %v", open, err)
+	}
+	// It goes on by the door it came in by, though another is better.
+	r.Only, r.Resume = "", true
+	plan, err := r.Plan(t.Context())
+	if err != nil || plan.Take != catalog.Signup || plan.Unfinished == nil {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	var resumed []string
+	r.Doors[1].(*hatch).enter = func(j *Journal) (Found, error) {
+		resumed = append(resumed, j.State().Run, string(j.State().Account))
+		return Found{Secret: secret.FromString("k")}, j.HasAccount()
+	}
+	res, err := r.Do(t.Context())
+	if err != nil || !res.Resumed || resumed[0] != open[0].Run || resumed[1] != string(Maybe) {
+		t.Fatalf("%+v, %v, %v", res, err, resumed)
+	}
+	// The account outlives the run.
+	s, err := readState(r.path())
+	if err != nil || s.open() || s.Account != Made {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	r := run(t, &safe{},
+		&hatch{name: catalog.Federate, open: Opening{Why: "not set up", Fix: "set it up"}},
+		&hatch{name: catalog.Signup, open: Opening{Open: true}},
+		&hatch{name: catalog.Import, open: Opening{Open: true, Asked: true}})
+	r.Only = catalog.Federate
+	_, err := r.Do(t.Context())
+	c, ok := errors.AsType[*Closed](err)
+	if !ok || !errors.Is(err, ErrClosed) || len(c.Openings) != 1 || c.Fix() != "set it up" || !strings.Contains(c.Error(), "not set up") {
+		t.Errorf("%v", err)
+	}
+	r.Only, r.Doors = "", append(r.Doors[:1], r.Doors[2])
+	if _, err = r.Do(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("a door that is taken by name alone was taken: %v", err)
+	}
+	if p, err := r.Plan(t.Context()); err != nil || p.Take != "" || len(p.Doors) != 2 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+func TestJournal(t *testing.T) {
+	v := &safe{good: map[string]bool{"k": true}}
+	log := &diary{}
+	canary := "canary-" + randomText(t)
+	r := run(t, v, &hatch{catalog.Signup, Opening{Open: true}, func(j *Journal) (Found, error) {
+		ctx := t.Context()
+		e := recipe.Event{Stage: recipe.StageKey, Step: "create", Makes: "key"}
+		if err := j.Begin(ctx, e); err != nil {
+			t.Error(err)
+		}
+		s, err := readState(j.path)
+		if err != nil || s.Key != Maybe || s.Step != "create" {
+			t.Errorf("before the step: %+v, %v", s, err)
+		}
+		// What a page had a part in does not reach the disk.
+		e.Err = &recipe.Failure{Stage: recipe.StageKey, Step: "create", Kind: recipe.Missing, Err: errors.New(canary)}
+		return Found{}, errors.Join(j.End(ctx, e), e.Err)
+	}})
+	r.Log = log
+	if _, err := r.Do(t.Context()); err == nil {
+		t.Fatal("no error")
+	}
+	files, _ := filepath.Glob(filepath.Join(r.Dir, "*"))
+	for _, f := range files {
+		if data, err := os.ReadFile(f); err != nil || strings.Contains(string(data), canary) {
+			t.Errorf("%s: %v %s", f, err, data)
+		}
+		if fi, err := os.Stat(f); err != nil || fi.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", f, fi.Mode(), err)
+		}
+	}
+	var ops []string
+	for _, e := range log.entries {
+		ops = append(ops, e.Op+" "+e.Subject+" "+e.Decision+" "+e.Reason)
+		if e.Run == "" || e.Door != catalog.Signup || strings.Contains(e.Reason, canary) {
+			t.Errorf("%+v", e)
+		}
+	}
+	want := "provision.start  allow |provision.step key create allow makes key|provision.step key create failed missing|provision.end key create failed missing"
+	if got := strings.Join(ops, "|"); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func FuzzState(f *testing.F) {
+	f.Add([]byte(`{"v":1,"service":"openrouter","run":"ab","door":"signup","began":"2026-01-02T03:04:05Z","account":"made"}`))
+	f.Add([]byte(`{"v":1,"service":"x"} `))
+	f.Add([]byte(`{"v":2,"service":"x"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := parseState("x", data)
+		if err != nil {
+			if !errors.Is(err, ErrJournal) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := json.Marshal(s)
+		if err != nil {
+			t.Skip() // a year beyond 9999
+		}
+		if b, err := parseState("x", again); err != nil || b.Run != s.Run || b.Account != s.Account {
+			t.Errorf("%s → %s: %v", data, again, err)
+		}
+	})
+}
+
+func TestPassword(t *testing.T) {
+	seen := map[string]bool{}
+	for range 200 {
+		p, err := password()
+		if err != nil || len(p) != 24 || seen[p] {
+			t.Fatal(p, err)
+		}
+		seen[p] = true
+		for _, kind := range []string{"abcdefghijkmnopqrstuvwxyz", "ABCDEFGHJKLMNPQRSTUVWXYZ", "23456789", "-_.!*"} {
+			if !strings.ContainsAny(p, kind) {
+				t.Errorf("%q has nothing of %q", p, kind)
+			}
+		}
+	}
+}
+
+func randomText(t *testing.T) string {
+	p, err := password()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
