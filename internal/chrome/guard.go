@@ -1,0 +1,140 @@
+package chrome
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/fetch"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
+
+	"github.com/litentry/agentkeys/internal/provision/recipe"
+)
+
+// patterns says which requests wait for the guard: documents, in each hop of a
+// redirect. Sub-resources go by the proxy alone.
+func (t *tab) patterns() []*fetch.RequestPattern {
+	return []*fetch.RequestPattern{{URLPattern: "*", ResourceType: network.ResourceTypeDocument}}
+}
+
+// allowed says whether the tab itself may visit a URL.
+func (b *Browser) allowed(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Scheme != "https" || u.Opaque != "" || u.User != nil:
+		return recipe.ErrBlocked
+	case u.Port() != "" && u.Port() != "443" || !b.listed(u.Hostname()):
+		return recipe.ErrOffHost
+	}
+	return nil
+}
+
+// paused judges a request for a document before it is sent.
+func (t *tab) paused(s session, e fetch.EventRequestPaused) {
+	if e.Request == nil {
+		return
+	}
+	t.mu.Lock()
+	top := e.FrameID == cdp.FrameID(t.id)
+	popup, isPopup := t.popups[s.id]
+	t.mu.Unlock()
+	if isPopup && e.FrameID == cdp.FrameID(popup) {
+		s.tell(fetch.FailRequest.Method, fetch.FailRequestParams{RequestID: e.RequestID, ErrorReason: network.ErrorReasonAborted})
+		t.follow(popup, e.Request)
+		return
+	}
+	var why error
+	switch {
+	case top:
+		why = t.b.allowed(e.Request.URL)
+	case e.ResourceType == network.ResourceTypeDocument:
+		why = t.framable(e.Request)
+	}
+	if why == nil {
+		s.tell(fetch.ContinueRequest.Method, fetch.ContinueRequestParams{RequestID: e.RequestID})
+		return
+	}
+	// Aborted leaves the document that is there, as if nothing had been asked.
+	s.tell(fetch.FailRequest.Method, fetch.FailRequestParams{RequestID: e.RequestID, ErrorReason: network.ErrorReasonAborted})
+	t.b.log.Warn("stopped a document", "host", host(e.Request.URL), "top", top)
+	t.block(why)
+}
+
+// framable says whether a frame may show a document. Bot checks and payment
+// forms come from elsewhere; but nothing is sent there in a form, unless by a
+// document of that very host.
+func (t *tab) framable(r *network.Request) error {
+	u, err := url.Parse(r.URL)
+	if err != nil || u.Scheme != "https" {
+		return recipe.ErrBlocked
+	}
+	if r.Method == "GET" || t.b.listed(u.Hostname()) {
+		return nil
+	}
+	for name, v := range r.Headers {
+		if origin, ok := v.(string); ok && strings.EqualFold(name, "Origin") && host(origin) == u.Hostname() {
+			return nil
+		}
+	}
+	return recipe.ErrOffHost
+}
+
+// challenged answers our proxy, and nobody else.
+func (t *tab) challenged(s session, e fetch.EventAuthRequired) {
+	answer := &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseCancelAuth}
+	if c := e.AuthChallenge; c != nil && c.Source == fetch.AuthChallengeSourceProxy && t.b.proxy != nil && strings.HasSuffix(c.Origin, "//"+t.b.proxy.address()) {
+		answer = &fetch.AuthChallengeResponse{Response: fetch.AuthChallengeResponseResponseProvideCredentials, Username: proxyUser, Password: t.b.proxy.secret}
+	}
+	s.tell(fetch.ContinueWithAuth.Method, fetch.ContinueWithAuthParams{RequestID: e.RequestID, AuthChallengeResponse: answer})
+}
+
+// opened guards a window that a page opened, before its first request. Windows
+// are closed; where one was to show a listed host, the tab goes there instead.
+func (t *tab) opened(s session) {
+	s.tell(page.Enable.Method, page.EnableParams{})
+	s.tell(fetch.Enable.Method, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: "*"}}, HandleAuthRequests: new(true)})
+	s.tell(runtime.RunIfWaitingForDebugger.Method, cdp.Empty{})
+}
+
+// follow closes a window, and has the tab go where it was led.
+func (t *tab) follow(popup target.ID, r *network.Request) {
+	t.b.root.tell(target.CloseTarget.Method, target.CloseTargetParams{TargetID: popup})
+	why := t.b.allowed(r.URL)
+	if why == nil && r.Method != "GET" {
+		why = recipe.ErrBlocked
+	}
+	if why != nil {
+		t.b.log.Warn("closed a window", "host", host(r.URL))
+		t.block(why)
+		return
+	}
+	t.mu.Lock()
+	t.loading = true
+	main := t.main
+	t.mu.Unlock()
+	main.tell(page.Navigate.Method, page.NavigateParams{URL: r.URL + r.URLFragment})
+}
+
+// arrived is the second guard, for what no request is made for: the tab shows
+// a document whose address it must not have. The caller holds the lock.
+func (t *tab) arrived(f *frame) {
+	if f.url == "about:blank" || f.url == "" {
+		return
+	}
+	if why := t.b.allowed(f.url); why != nil {
+		t.stop(why)
+		t.main.tell(page.Navigate.Method, page.NavigateParams{URL: "about:blank"})
+	}
+}
+
+// host returns the host of a URL, which is all of it that may be told.
+func host(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}

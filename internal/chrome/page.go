@@ -1,0 +1,122 @@
+package chrome
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/chromedp/cdproto/cdp"
+	jsonv2 "github.com/chromedp/cdproto/cdp/jsonv2"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+
+	"github.com/litentry/agentkeys/internal/provision/recipe"
+)
+
+// Open implements recipe.Page.
+func (t *tab) Open(ctx context.Context, url string) error {
+	if err := t.b.allowed(url); err != nil {
+		return err
+	}
+	// What the last page wanted is over.
+	if err := t.state(ctx); errors.Is(err, recipe.ErrGone) || ctx.Err() != nil {
+		return err
+	}
+	r, err := cdp.Call(ctx, t.main, page.Navigate, page.NavigateParams{URL: url})
+	if err != nil {
+		return t.failed(ctx, err)
+	}
+	if err := t.state(ctx); err != nil {
+		return err
+	}
+	switch {
+	case r.IsDownload:
+		return recipe.ErrBlocked
+	case r.ErrorText != "":
+		return fmt.Errorf("%w: %s", recipe.ErrLoad, netError(r.ErrorText))
+	}
+	for {
+		f := t.top()
+		if f.world != "" {
+			_, err := t.run(ctx, f, "ready", true)
+			if err == nil {
+				return t.state(ctx)
+			}
+			if !errors.Is(err, recipe.ErrStale) {
+				return t.failed(ctx, err)
+			}
+		}
+		// The document goes on to another one.
+		if err := t.state(ctx); err != nil {
+			return err
+		}
+		if err := wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// failed says why a call failed: the guard or the end of the browser, rather
+// than what followed from them.
+func (t *tab) failed(ctx context.Context, err error) error {
+	if s := t.state(ctx); s != nil {
+		return s
+	}
+	var r *refusal
+	if errors.As(err, &r) {
+		return fmt.Errorf("%w: %w", recipe.ErrLoad, err)
+	}
+	return err
+}
+
+// netError is the part of Chromium's text that is one of its constants.
+func netError(text string) string {
+	name, ok := strings.CutPrefix(text, "net::ERR_")
+	if !ok || strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789") != "" {
+		return "no answer"
+	}
+	return strings.ToLower(strings.ReplaceAll(name, "_", " "))
+}
+
+// top returns a copy of the top frame.
+func (t *tab) top() frame {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.frames[cdp.FrameID(t.id)]; f != nil {
+		return *f
+	}
+	return frame{s: t.main}
+}
+
+// run calls a function of the script in a frame and returns its value, which
+// is null where the script found nothing. A document that is gone is ErrStale.
+func (t *tab) run(ctx context.Context, f frame, name string, await bool, args ...*runtime.CallArgument) (jsonv2.Value, error) {
+	p := runtime.CallFunctionOnParams{
+		FunctionDeclaration: "(...a) => globalThis.agentkeys." + name + "(...a)",
+		Arguments:           args, Silent: new(true), ReturnByValue: new(true), UniqueContextID: f.world,
+	}
+	if await {
+		p.AwaitPromise = new(true)
+	}
+	r, err := cdp.Call(ctx, f.s, runtime.CallFunctionOn, p)
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused):
+		return nil, recipe.ErrStale
+	case err != nil:
+		return nil, err
+	case r.ExceptionDetails != nil || r.Result == nil:
+		return nil, fmt.Errorf("the script failed in a page (%s)", name)
+	}
+	return r.Result.Value, nil
+}
+
+func value(v any) *runtime.CallArgument {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return &runtime.CallArgument{}
+	}
+	return &runtime.CallArgument{Value: b}
+}
