@@ -28,6 +28,7 @@ const (
 	exitCorrupt     = 7   // stored data is damaged, or the log does not verify
 	exitLocked      = 8   // wrong passphrase, or a keychain that is locked or missing
 	exitDisk        = 9   // the disk is full or fails
+	exitPerson      = 10  // a person is wanted, and the command goes on when it is run again
 	exitRunFailed   = 125 // `run` could not start the program
 	exitInterrupted = 130
 )

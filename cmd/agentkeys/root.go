@@ -26,10 +26,11 @@ var commands = []command{
 	{"up", "process", (*app).upCmd}, {"down", "process", (*app).downCmd}, {"status", "process", (*app).statusCmd},
 	{"logs", "process", (*app).logsCmd}, {"doctor", "process", (*app).doctorCmd}, {"demo", "process", (*app).demoCmd},
 
+	{"provision", "keys", (*app).provisionCmd},
 	{"store", "keys", (*app).storeCmd}, {"list", "keys", (*app).listCmd}, {"show", "keys", (*app).showCmd},
 	{"reveal", "keys", (*app).revealCmd}, {"rm", "keys", (*app).rmCmd}, {"services", "keys", (*app).servicesCmd},
 	{"rotate", "keys", (*app).rotateCmd}, {"passphrase", "keys", (*app).passphraseCmd}, {"mail", "keys", (*app).mailCmd},
-	{"terms", "keys", (*app).termsCmd},
+	{"terms", "keys", (*app).termsCmd}, {"import", "keys", (*app).importCmd},
 
 	{"agent", "agents", (*app).agentCmd}, {"grant", "agents", (*app).grantCmd}, {"grants", "agents", (*app).grantsCmd},
 	{"revoke", "agents", (*app).revokeCmd}, {"run", "agents", (*app).runCmd}, {"env", "agents", (*app).envCmd},

@@ -26,6 +26,8 @@ import (
 //	Data/ledger.json              a snapshot of what grants have used
 //	Data/mail/                    mail that came in on loopback
 //	Config/mail.json              how it comes in
+//	Data/provision/               the journals of runs that get credentials
+//	State/browser/                profiles of browsers that are running
 //	Data/lock                     held by the one process that serves all this
 //	State/daemon.log              the background process's log
 //	Run/control.sock              the owner's socket
@@ -33,7 +35,8 @@ import (
 //	Run/agents/<label>.sock       the agents' sockets
 //
 // With a login at a broker, its own things are below Data/devices/<Device>/ in
-// place of Data: marks, log, log.vkey, broker (placeholders only), ledger.json.
+// place of Data: marks, log, log.vkey, broker (placeholders only), ledger.json,
+// provision.
 type Paths struct {
 	Config, Data, State, Run string
 	// Device names this machine's login at a broker; "": there is none.
@@ -136,6 +139,12 @@ func (p Paths) MailSpool() string { return filepath.Join(p.Data, "mail-spool") }
 
 // MailSettings is the file that remembers how mail comes in.
 func (p Paths) MailSettings() string { return filepath.Join(p.Config, "mail.json") }
+
+// Provision is the directory of the journals of runs that get credentials.
+func (p Paths) Provision() string { return filepath.Join(p.own(), "provision") }
+
+// Browser is the directory of the profiles of browsers that are running.
+func (p Paths) Browser() string { return filepath.Join(p.State, "browser") }
 
 // Port is the file that remembers the loopback port.
 func (p Paths) Port() string { return filepath.Join(p.Data, "port") }

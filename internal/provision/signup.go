@@ -268,7 +268,7 @@ func (s *Signup) run(r *catalog.Recipe, b Browser, j *Journal, login Login, tell
 		},
 		Human: func(ctx context.Context, need recipe.Need, look func(context.Context) (bool, error)) error {
 			if s.Person == nil {
-				return ErrPerson
+				return recipe.ErrHuman
 			}
 			if need.What == "google-account" {
 				defer b.Reach(googleHosts)()

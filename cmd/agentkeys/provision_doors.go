@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/chrome"
+	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/provision"
+)
+
+// doors gives a run the doors of its service. done is called when the run has
+// ended.
+func (p *provisioning) doors(run *provision.Run, k keep) (done func() error, err error) {
+	e := run.Entry
+	rt, err := daemon.Transport(e)
+	if err != nil {
+		return nil, err
+	}
+	signup := &provision.Signup{
+		Entry: e, Vault: k, Post: k, Now: run.Now, Terms: p.terms(run.Service),
+		Ready:  p.ready,
+		Launch: p.launch(e),
+	}
+	if p.headed || p.attach != "" {
+		signup.Person = p.person
+	}
+	if p.shots != "" {
+		signup.Shot = p.shot
+	}
+	run.Doors = []provision.Door{
+		p.federate(run.Service), p.mint(run.Service),
+		provision.NewConsent(e, rt, p.show()), signup, p.bring(e),
+	}
+	return func() error { return nil }, nil
+}
+
+// ready reports whether there can be a browser.
+func (p *provisioning) ready() error {
+	if p.attach != "" || p.browser != "" {
+		return nil
+	}
+	_, err := chrome.Find()
+	return err
+}
+
+// terms asks whether a review of the terms lets a browser sign up.
+func (p *provisioning) terms(svc agentkeys.Service) func(context.Context) (provision.Opening, error) {
+	return func(ctx context.Context) (provision.Opening, error) {
+		t, err := p.client.Terms(ctx, svc)
+		o := provision.Opening{Open: t.Open, Why: t.Why}
+		if !t.Open {
+			o.Fix = fmt.Sprintf("read the terms, then 'agentkeys terms review %s --allow --by NAME --note TEXT'", svc)
+		}
+		return o, err
+	}
+}
+
+// show opens a page in the person's own browser; nil where nobody is.
+func (p *provisioning) show() func(context.Context, string) error {
+	if !p.a.onTerminal() && p.door != string(catalog.Consent) {
+		return nil
+	}
+	return func(_ context.Context, page string) error {
+		fmt.Fprintf(p.a.stderr, "\n  Open this page, and agree there:\n\n  %s\n\n", page)
+		opener := "xdg-open"
+		if runtime.GOOS == "darwin" {
+			opener = "open"
+		}
+		path, err := exec.LookPath(opener)
+		if err != nil || !p.a.onTerminal() || runtime.GOOS == "linux" && os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+			return nil // the person does it
+		}
+		cmd := exec.Command(path, page)
+		if cmd.Start() == nil {
+			go func() { _ = cmd.Wait() }()
+		}
+		return nil
+	}
+}
+
+// bring is the door of who has a key.
+func (p *provisioning) bring(e *catalog.Entry) provision.Door {
+	return &provision.Ready{
+		Door: catalog.Import,
+		See: func(context.Context) (provision.Opening, error) {
+			o := provision.Opening{
+				Open: p.a.onTerminal(), Asked: true, Does: []string{"you paste a key that you have: " + e.Doors[catalog.Import].Fact},
+				Fix: fmt.Sprintf("'agentkeys store %s' takes a key that you have", e.ID),
+			}
+			if !o.Open {
+				o.Why = "a key is pasted in a terminal"
+			}
+			return o, nil
+		},
+		Try: func(ctx context.Context) (provision.Found, error) {
+			v, err := p.a.readKey(ctx, e.ID, false, "")
+			if err == nil {
+				err = e.CheckKey(v.Expose())
+			}
+			if err != nil {
+				v.Clear()
+				return provision.Found{}, err
+			}
+			return provision.Found{Secret: v}, nil
+		},
+	}
+}
+
+// federate is the door of who has set up an exchange of tokens.
+func (p *provisioning) federate(svc agentkeys.Service) provision.Door {
+	return &provision.Ready{
+		Door: catalog.Federate,
+		See: func(context.Context) (provision.Opening, error) {
+			return provision.Opening{Why: "not set up", Fix: fmt.Sprintf("'agentkeys federate %s' shows how", svc)}, nil
+		},
+	}
+}
+
+// mint is the door of who has a management key.
+func (p *provisioning) mint(svc agentkeys.Service) provision.Door {
+	return &provision.Ready{
+		Door: catalog.Mint,
+		See: func(context.Context) (provision.Opening, error) {
+			return provision.Opening{Why: "there is no management key", Fix: fmt.Sprintf("'agentkeys store %s --management' takes one", svc)}, nil
+		},
+	}
+}
