@@ -57,6 +57,7 @@ func TestParseSaysWhere(t *testing.T) {
 		"a tag":                 {line("name:"), "name: !!str 1", "a string is wanted"},
 		"a string for a list":   {line("aliases:"), "aliases: x", "a list is wanted"},
 		"another id":            {line("id:"), "id: other", "named after the id"},
+		"a drawer's id":         {line("id:"), "id: example--account", "no -- in it"},
 		"a malformed id":        {line("id:"), "id: Example_1", "service id"},
 		"http":                  {line("base_url:"), "base_url: http://api.example.com", "https URL"},
 		"a slash at the end":    {line("base_url:"), "base_url: https://api.example.com/v1/", "no / at its end"},
@@ -127,6 +128,7 @@ func TestParseSaysTheRightLine(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(example(f)))
 	f.Add([]byte(withMail(f)))
+	f.Add([]byte(withDoors(f)))
 	for _, id := range []string{"openrouter", "exa", "instagram"} {
 		data, err := os.ReadFile(id + ".yaml")
 		if err != nil {
@@ -151,5 +153,6 @@ func FuzzParse(f *testing.F) {
 		if r, ok := e.MailRules(); ok && (len(r.Senders) == 0 || len(r.LinkHosts) == 0 && r.Digits == 0) {
 			t.Fatalf("%+v", r)
 		}
+		soundRecipe(t, e.Recipe)
 	})
 }

@@ -152,8 +152,24 @@ func TestRecipeAccounts(t *testing.T) {
 	if e, err = Parse("example.yaml", []byte(google)); err != nil || e.Recipe.Register[0].Pattern != StepGoogle || e.Recipe.Register[0].Timeout != humanTimeout {
 		t.Error(err)
 	}
-	if _, err := Parse("example.yaml", []byte(strings.Replace(google, "account: google", "account: mail", 1))); err == nil {
-		t.Error("a sign-in at Google with an account of a mail address")
+	for name, c := range map[string]struct{ in, from, to, want string }{
+		"Google, and an address":    {google, "account: google", "account: mail", "at Google only with"},
+		"Google, and no register":   {google, "  register:\n", "  register: none\n  more:\n", "registered first"},
+		"Google, and a mail":        {google, "    - {name: again, google: button, at: [{has_name: Google}]}\n", "    - {name: again, mail: [link]}\n", "no mail comes to us"},
+		"Google, and a password":    {google, "    - {name: again, google: button,", "    - {name: again, fill: password,", "there is no password"},
+		"Google, and an address in": {google, "    - {name: again, google: button,", "    - {name: again, fill: address,", "there is no address"},
+		"Google, and no button":     {google, "    - {name: again, google: button, at: [{has_name: Google}]}\n", "    - {name: again, google: button}\n", "at says which"},
+		"Google, and a link":        {google, "    - {name: again, google: button,", "    - {name: again, google: link,", "one of button"},
+		"none, and a register":      {none, "  register: none\n", "  register:\n    - {name: a, open: https://app.example.com}\n", "nothing to register"},
+		"none, and a login":         {none, "  login: none\n", "  login:\n    - {name: a, open: https://app.example.com}\n", "there is no login"},
+		"none, and a mail":          {none, "    - name: plan\n", "    - {name: a, mail: [link]}\n    - name: plan\n", "no mail comes to us"},
+	} {
+		if strings.Count(c.in, c.from) != 1 {
+			t.Fatalf("%s: there are %d of %q", name, strings.Count(c.in, c.from), c.from)
+		}
+		if _, err := Parse("example.yaml", []byte(strings.Replace(c.in, c.from, c.to, 1))); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	mail := strings.Replace(text, "account: password", "account: mail", 1)
 	mail = cut(mail, "    - name: password\n", "    - name: agree\n")
@@ -202,5 +218,41 @@ func TestRecipeSaysTheRightLine(t *testing.T) {
 	_, err := change(t, "fill: key-name", "fill: keyname")
 	if err == nil || !strings.Contains(err.Error(), "example.yaml:"+strconv.Itoa(n)+": ") {
 		t.Errorf("%v, want line %d", err, n)
+	}
+}
+
+// soundRecipe checks what an engine relies on.
+func soundRecipe(t *testing.T, r *Recipe) {
+	t.Helper()
+	if r == nil {
+		return
+	}
+	names, made, read := map[string]bool{}, 0, 0
+	for _, s := range slices.Concat(r.Register, r.Login, r.Key) {
+		if names[s.Name] || s.Name == "" || s.Timeout < time.Second || s.Timeout > time.Hour {
+			t.Fatalf("%+v", s)
+		}
+		names[s.Name] = true
+		if s.URL != nil && (s.URL.Scheme != "https" || !slices.Contains(r.Hosts, s.URL.Host)) {
+			t.Fatalf("%+v", s)
+		}
+		if (s.Pattern == StepOpen) != (s.URL != nil) && s.Pattern != StepExpect {
+			t.Fatalf("%+v", s)
+		}
+		if s.Makes == "key" {
+			made++
+		}
+		if s.Pattern == StepExtract {
+			read++
+		}
+		for _, l := range slices.Concat(s.At, s.Until, s.If, s.Unless) {
+			nth := l.Nth
+			if l.Nth = 0; l == (Locator{}) || nth < 0 || nth > maxNth {
+				t.Fatalf("%+v", s)
+			}
+		}
+	}
+	if made != 1 || read != 1 || len(names) > maxSteps || len(r.Hosts) == 0 || len(r.Hosts) > maxRecipeHosts {
+		t.Fatalf("%+v", r)
 	}
 }

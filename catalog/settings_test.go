@@ -191,6 +191,7 @@ func TestWith(t *testing.T) {
 }
 
 func FuzzParseSettings(f *testing.F) {
+	f.Add([]byte(`{"federation":{"url":"https://a.example","parameters":{"a":"b"}},"minting":{},"site_address":""}`))
 	f.Add([]byte(`{"base_url":"https://a.example","prices":{"m":{"input":"1","output":"2"}},"allow_addresses":["10.0.0.1:1"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := ParseSettings(data)
