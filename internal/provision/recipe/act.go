@@ -115,7 +115,7 @@ func (c *course) choose(ctx context.Context) error {
 		if err != nil || ticked {
 			return err
 		}
-		err = c.lasting(ctx, func(e Element) bool { return e.Checked })
+		err = c.lasting(ctx, toChoose, func(e Element) bool { return e.Checked })
 		if err == nil || !errors.Is(err, errForgotten) {
 			return err
 		}
@@ -128,13 +128,13 @@ var errForgotten = errors.New("the page does not keep what was entered")
 
 // lasting waits until what was done to At shows, or At is gone; errForgotten if
 // the page settles without.
-func (c *course) lasting(ctx context.Context, shows func(Element) bool) error {
+func (c *course) lasting(ctx context.Context, p purpose, shows func(Element) bool) error {
 	c.same = 0
 	for {
 		if err := c.look(ctx); err != nil {
 			return err
 		}
-		found := c.all(c.view.Elements, c.step.At, c.ours)
+		found, _ := c.pick(c.view, c.step.At, p)
 		if !slices.ContainsFunc(found, func(e Element) bool { return !shows(e) }) {
 			return nil
 		}
@@ -169,7 +169,7 @@ func (c *course) fill(ctx context.Context) error {
 		if err := c.write(ctx, v); err != nil {
 			return err
 		}
-		err := c.lasting(ctx, func(e Element) bool { return !isField(e) || !e.Empty })
+		err := c.lasting(ctx, toFill, func(e Element) bool { return !e.Empty })
 		if err == nil || !errors.Is(err, errForgotten) {
 			return err
 		}
@@ -187,10 +187,7 @@ func (c *course) write(ctx context.Context, v secret.Value) error {
 		if first.MaxLength != 1 || v.Len() == 1 {
 			return c.touch(ctx, first.ID, Act{Type: v})
 		}
-		fields := found
-		if len(found) == 1 {
-			fields = row(c.view, first)
-		}
+		fields := row(c.view, first) // some open only when the one before is filled
 		if len(fields) != v.Len() {
 			return c.fail(Unusable, errFields)
 		}

@@ -10,8 +10,9 @@ import (
 
 // finder looks for what locators mean in a view.
 type finder struct {
-	hosts []string
-	css   map[string]int // selector → index in Element.CSS
+	hosts  []string
+	css    map[string]int    // selector → index in Element.CSS
+	folded map[string]string // what fold made of texts
 }
 
 // ours reports whether the engine may rely on an element, and act on it: it is
@@ -64,11 +65,27 @@ func (f finder) fits(e Element, l catalog.Locator) bool {
 			return false
 		}
 	}
-	is := func(want, have string) bool { return want == "" || fold(want) == fold(have) }
-	has := func(want, have string) bool { return want == "" || strings.Contains(fold(have), fold(want)) }
+	is := func(want, have string) bool { return want == "" || f.fold(want) == f.fold(have) }
+	has := func(want, have string) bool { return want == "" || strings.Contains(f.fold(have), f.fold(want)) }
 	return l != (catalog.Locator{Nth: l.Nth}) &&
 		is(l.Role, e.Role) && is(l.Name, e.Name) && has(l.HasName, e.Name) &&
 		is(l.Label, e.Label) && is(l.Text, e.Text) && has(l.HasText, e.Text)
+}
+
+// maxFolded bounds what fold remembers: the texts of some views.
+const maxFolded = 8192
+
+// fold is fold, remembered: a view has the same texts as the one before.
+func (f finder) fold(s string) string {
+	out, ok := f.folded[s]
+	if !ok {
+		if len(f.folded) >= maxFolded {
+			clear(f.folded)
+		}
+		out = fold(s)
+		f.folded[s] = out
+	}
+	return out
 }
 
 // fold makes text comparable: white space folded, case and the invisible marks

@@ -153,8 +153,7 @@ var errServer = errors.New("the server answers with an error")
 
 // bots hands a bot check to a person.
 func (c *course) bots(ctx context.Context) (again bool, err error) {
-	name, ok := c.checked(c.view)
-	if page, _, _ := strings.Cut(c.view.URL, "?"); !ok || c.answered == name+" "+page {
+	if _, ok := c.checked(c.view); !ok {
 		return false, nil
 	}
 	err = c.person(ctx, needCaptcha, "", func(v View) bool { _, ok := c.checked(v); return !ok })

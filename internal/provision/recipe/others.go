@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"time"
 )
@@ -27,6 +28,9 @@ func (c *course) person(ctx context.Context, what, note string, done func(View) 
 
 // led calls Run.Human and says what its answer means.
 func (c *course) led(ctx context.Context, what, note string, look func(context.Context) (bool, error)) error {
+	if c.called++; c.called > maxCalls {
+		return c.fail(NeedHuman, errCalls)
+	}
 	need := Need{What: what, Step: c.step.Name, Note: note, Host: hostOf(c.view.URL)}
 	start := time.Now()
 	limited, cancel := context.WithTimeout(ctx, max(c.step.Timeout, personTime))
@@ -54,6 +58,12 @@ func (c *course) led(ctx context.Context, what, note string, look func(context.C
 	f.Need = need
 	return f
 }
+
+// maxCalls bounds how often one step calls a person.
+const maxCalls = 5
+
+// errCalls is why a person is not called once more.
+var errCalls = errors.New("the page wants a person again and again")
 
 // human has a person do what the step says.
 func (c *course) human(ctx context.Context) error {
@@ -140,43 +150,51 @@ func (c *course) mail(ctx context.Context) error {
 // errLink is why a link of a mail is not opened.
 var errLink = errors.New("the link of the mail leads elsewhere")
 
+// await waits for the mail. Run.Mail has its goroutine, and the page this one.
 func (c *course) await(ctx context.Context) (Mail, error) {
 	type answer struct {
 		mail Mail
 		err  error
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	came, arrived := context.WithCancel(ctx)
+	defer arrived()
 	got := make(chan answer, 1)
-	start := time.Now()
+	start, human := time.Now(), c.event.Human
 	go func() {
-		m, err := c.Mail(ctx, c.step.Accept, c.step.Timeout)
+		m, err := c.Mail(waiting, c.step.Accept, c.step.Timeout)
 		got <- answer{m, err}
 		arrived()
 	}()
-	// The page's views do not end a wait, and its time is the mail's.
-	c.limit = time.Duration(1<<63 - 1)
+	over := func() { c.event.Mail += time.Since(start) - (c.event.Human - human) }
+	c.limit = math.MaxInt64 // the time is the mail's
 	for {
-		failed := c.look(ctx)
-		if failed != nil {
-			cancel()
-		} else if c.sleep(came, lastWait) == nil {
-			continue
+		select {
+		case a := <-got:
+			over()
+			switch {
+			case a.err == nil:
+				return a.mail, nil
+			case ctx.Err() != nil:
+				return Mail{}, c.fail(Stopped, ctx.Err())
+			}
+			return Mail{}, c.fail(NoMail, a.err)
+		default:
 		}
+		err := c.look(ctx)
+		if err == nil {
+			if err = c.sleep(came, lastWait); err == nil || came.Err() != nil && ctx.Err() == nil {
+				continue
+			}
+			err = c.fail(Stopped, err)
+		}
+		cancel()
 		a := <-got
-		c.event.Mail += time.Since(start)
-		switch {
-		case failed != nil:
-			a.mail.Link.Clear()
-			a.mail.Code.Clear()
-			return Mail{}, failed
-		case a.err == nil:
-			return a.mail, nil
-		case ctx.Err() != nil:
-			return Mail{}, c.fail(Stopped, ctx.Err())
-		}
-		return Mail{}, c.fail(NoMail, a.err)
+		a.mail.Link.Clear()
+		a.mail.Code.Clear()
+		over()
+		return Mail{}, err
 	}
 }
 

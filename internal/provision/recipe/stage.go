@@ -21,7 +21,11 @@ func (r *Run) Stage(ctx context.Context, s Stage) (secret.Value, error) {
 	steps := map[Stage][]catalog.Step{StageRegister: r.Recipe.Register, StageLogin: r.Recipe.Login, StageKey: r.Recipe.Key}[s]
 	var key secret.Value
 	for i := range steps {
-		c := newCourse(r, &steps[i], Event{Stage: s, Index: i, Total: len(steps)})
+		step, unnamed := r.named(ctx, steps[i])
+		c := newCourse(r, &step, Event{Stage: s, Index: i, Total: len(steps)})
+		if unnamed != nil {
+			return secret.Value{}, c.fail(Stopped, unnamed)
+		}
 		found, err := c.run(ctx)
 		if err != nil {
 			found.Clear()
@@ -37,6 +41,13 @@ func (r *Run) Stage(ctx context.Context, s Stage) (secret.Value, error) {
 			key.Clear()
 			key = found
 		}
+	}
+	if s == StageKey && key.IsZero() {
+		var last catalog.Step
+		if len(steps) > 0 {
+			last = steps[len(steps)-1]
+		}
+		return key, &Failure{Stage: s, Step: last.Name, Kind: NoKey}
 	}
 	return key, nil
 }
@@ -56,7 +67,7 @@ type course struct {
 	same         time.Duration // for how long the view has been what it is
 	blind        bool          // the page is not the step's yet: it has not been opened
 	began        time.Time
-	answered     string // the bot check that a person has answered, by its page
+	called       int // how often a person was called
 	dismissed    map[string]bool
 }
 
@@ -64,7 +75,7 @@ func newCourse(r *Run, step *catalog.Step, e Event) *course {
 	e.Step, e.Pattern, e.Makes = step.Name, step.Pattern, step.Makes
 	c := &course{
 		Run: r, step: step, event: e, limit: step.Timeout, wait: firstWait,
-		finder: finder{hosts: r.Recipe.Hosts, css: map[string]int{}}, dismissed: map[string]bool{}, began: time.Now(),
+		finder: finder{hosts: r.Recipe.Hosts, css: map[string]int{}, folded: map[string]string{}}, dismissed: map[string]bool{}, began: time.Now(),
 	}
 	lists := [][]catalog.Locator{step.At, step.Until, step.If, step.Unless}
 	for _, sign := range r.Recipe.Signs {
