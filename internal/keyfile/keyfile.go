@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/secret"
 )
 
@@ -153,6 +154,9 @@ func cleanName(s string) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
 	if len(s) > maxName {
 		s = strings.ToValidUTF8(s[:maxName], "")
+	}
+	if catalog.LooksLikeKey(s) {
+		return "(a name like a key)"
 	}
 	return s
 }

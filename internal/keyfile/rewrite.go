@@ -65,8 +65,8 @@ func Open(path string, limit int64) (*File, error) {
 // Clear clears what was read.
 func (f *File) Clear() { clear(f.Data) }
 
-// Exposed reports whether others may read the file.
-func (f *File) Exposed() bool { return f.Mode.Perm()&0o044 != 0 }
+// Exposed reports whether others may read or change the file.
+func (f *File) Exposed() bool { return f.Mode.Perm()&0o066 != 0 }
 
 // Patch is a change of a file: what stands from From to To becomes Text.
 type Patch struct {
