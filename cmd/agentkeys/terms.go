@@ -140,7 +140,7 @@ sign-up opens only while what is there now is that very text.`,
 				}
 				at := r.URL
 				if at == "" {
-					at = s.Terms
+					at, _, _ = strings.Cut(s.Terms, ",")
 				}
 				typed, err := a.line(cmd.Context(), fmt.Sprintf("Terms of %s: %s\nI have read them, and they let a program sign up for me. Type yes: ", svc, printable(at)))
 				if err != nil {
