@@ -117,5 +117,5 @@ th,td{padding:12px 16px;text-align:left;border-bottom:1px solid var(--line);font
 dialog{border:1px solid var(--line);border-radius:14px;background:var(--card);color:var(--text);padding:26px;width:470px;max-width:92vw}dialog::backdrop{background:#0007}
 dialog h2{margin:0 0 6px;font-size:18px}dialog .row{display:flex;gap:10px;justify-content:flex-end;margin-top:22px}.secret{display:block;word-break:break-all;background:var(--bg);border:1px solid var(--line);border-radius:8px;padding:11px;margin-top:12px}
 .digits{display:flex;gap:8px;justify-content:center;margin:18px 0}.digits input{text-align:center;font-size:20px!important;padding:9px 0!important;width:46px!important}
-</style></head><body><header><a class="home" href="/"><span class="mark">{{.Initial}}</span>{{.Site.Name}}</a>{{if .Who}}{{range .Site.Nav}}<a href="{{.To}}">{{.Text}}</a>{{end}}<span class="who">{{.Who}}</span>{{end}}</header>
+</style></head><body><header><a class="home" href="/"><span class="mark">{{.Initial}}</span>{{.Site.Name}}</a>{{if and .Who .Wide}}{{range .Site.Nav}}<a href="{{.To}}">{{.Text}}</a>{{end}}<span class="who">{{.Who}}</span>{{end}}</header>
 <main>{{.Body}}</main></body></html>`))
