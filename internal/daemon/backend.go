@@ -72,7 +72,9 @@ func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route
 		return inject.Loan{}, err
 	}
 	if b.cache.exchanged(p) != route.Exchanged {
-		// Its owner has set the service otherwise since the route was looked up.
+		// Its owner has set the service otherwise since the route was looked up,
+		// or since the credential was opened.
+		b.cache.remove(p.Wallet(), p.Service())
 		b.Settle(p, grant.Outcome{Reason: "service changed", Unsent: true})
 		return inject.Loan{}, errChanged
 	}

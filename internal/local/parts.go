@@ -109,6 +109,9 @@ type Remote struct {
 	Stream  Stream
 	Account Account
 	Mail    *Mail // nil: no mail comes in
+	// Identity makes a token about Wallet that services elsewhere can verify.
+	// ErrAudience if none is issued for them.
+	Identity func(ctx context.Context, audience string) (token string, expires time.Time, err error)
 }
 
 // directory is a Directory that can be changed, with the time of it.

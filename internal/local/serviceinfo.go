@@ -77,7 +77,7 @@ func (h *Host) AddService(ctx context.Context, name string, data []byte, force b
 	if err != nil {
 		return ServiceInfo{}, err
 	}
-	h.routes.Forget(e.ID)
+	h.forgetService(e.ID)
 	return h.cat.info(e), h.recordService(ctx, "service.add", e.ID, e.Base.String())
 }
 
@@ -105,6 +105,7 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 	}
 	h.change.Lock()
 	defer h.change.Unlock()
+	was := h.federated(id)
 	e, err := h.cat.set(id, func(s *catalog.Settings) {
 		if c.Reset {
 			*s = catalog.Settings{}
@@ -137,8 +138,8 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 	if err != nil {
 		return ServiceInfo{}, err
 	}
-	h.routes.Forget(id)
-	return h.cat.info(e), h.recordService(ctx, "service.set", id, e.Base.String())
+	h.forgetService(id)
+	return h.cat.info(e), errors.Join(h.endFederation(ctx, id, was), h.recordService(ctx, "service.set", id, e.Base.String()))
 }
 
 // ErrServiceInUse says that a service cannot go while there is a key for it:
@@ -154,11 +155,12 @@ var ErrServiceMoves = errors.New("a key is stored for this service")
 func (h *Host) RemoveService(ctx context.Context, id agentkeys.Service, force bool) error {
 	h.change.Lock()
 	defer h.change.Unlock()
+	was := h.federated(id)
 	if err := h.cat.remove(id, h.consent(ctx, force)); err != nil {
 		return err
 	}
-	h.routes.Forget(id)
-	return h.recordService(ctx, "service.reset", id, "")
+	h.forgetService(id)
+	return errors.Join(h.endFederation(ctx, id, was), h.recordService(ctx, "service.reset", id, ""))
 }
 
 // consent looks after keys that are stored. h.change is held.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/inject"
 	"github.com/litentry/agentkeys/internal/netguard"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -29,13 +30,34 @@ var ErrKeyForm = errors.New("this is not a key")
 // ErrKeyRejected; where it says neither yes nor no, or cannot be asked, the
 // verdict is Unclear, with the reason.
 func (h *Host) verify(ctx context.Context, e *catalog.Entry, v secret.Value) (catalog.Verdict, string, error) {
-	method, u, body, ok := e.VerifyRequest()
-	if !ok {
-		return catalog.Unclear, e.Name + " has no known request that checks a key for free", nil
+	if e.Owner.Federation != nil {
+		// A key goes where keys go, and not where its tokens do.
+		keyed, err := h.cat.with(e.ID, func(s *catalog.Settings) { s.Federation = nil })
+		if err != nil {
+			return catalog.Unclear, "", err
+		}
+		return verifyAs(ctx, keyed, v)
 	}
 	route, err := h.routes.Route(e.ID)
 	if err != nil {
 		return catalog.Unclear, "", err
+	}
+	return verifyOn(ctx, e, route, v)
+}
+
+// verifyAs is verify for an entry that need not be the one in force.
+func verifyAs(ctx context.Context, e *catalog.Entry, v secret.Value) (verdict catalog.Verdict, note string, err error) {
+	err = onRoute(e, func(r *inject.Route) error {
+		verdict, note, err = verifyOn(ctx, e, r, v)
+		return err
+	})
+	return verdict, note, err
+}
+
+func verifyOn(ctx context.Context, e *catalog.Entry, route *inject.Route, v secret.Value) (catalog.Verdict, string, error) {
+	method, u, body, ok := e.VerifyRequest()
+	if !ok {
+		return catalog.Unclear, e.Name + " has no known request that checks a key for free", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()

@@ -51,6 +51,7 @@ type Broker struct {
 	mail    *local.Mail // nil: no mail comes in
 	session brokerapi.Session
 	key     device.Key
+	own     []string // audiences of tokens that open what is kept with the broker
 
 	sessions *awssts.Sessions
 	tokens   *tokens
@@ -91,6 +92,7 @@ func Open(ctx context.Context, o Options) (_ *Broker, err error) {
 	if b.session, err = b.client.Session(ctx); err != nil {
 		return nil, err
 	}
+	b.own = []string{b.client.Origin(), cfg.Cloud.Audience, cfg.Signer.Audience}
 	if err := b.openStore(*cfg.Cloud); err != nil {
 		return nil, err
 	}
@@ -190,7 +192,7 @@ func (b *Broker) Parts() (*local.Remote, error) {
 	return &local.Remote{
 		Issuer: b.client.Origin(), Wallet: b.session.Wallet, Agent: b.session.Agent, LogSeed: seed,
 		Keys: keys{b.keys, b.in}, Blobs: blobs{b.blobs, b.in}, Dir: d, Changes: b, Stream: stream{b.stream}, Account: b.client,
-		Mail: b.mail,
+		Mail: b.mail, Identity: b.identity,
 	}, nil
 }
 
