@@ -105,6 +105,36 @@ var bans = []ban{
 		why: "each start of the function is somebody's waiting: it has what routing takes",
 	},
 	{
+		who: []string{"internal/provision/recipe", "internal/provision/har"},
+		not: []string{"net", "net/http", "os", "os/exec", "io/fs"},
+		why: "what a page shows is data: who judges it reads it, and has no way to act on it but the page's own",
+	},
+	{
+		who: []string{"internal/provision"}, deep: true,
+		not: []string{"internal/local", "internal/control", "internal/vault", "internal/envelope", "internal/signer", "internal/chrome", "github.com/chromedp/chromedp"},
+		why: "a run knows the vault, the mail and the browser by contracts: cmd joins them",
+	},
+	{
+		who: []string{"internal/chrome"}, deep: true,
+		not: []string{"catalog", "internal/vault", "internal/envelope", "internal/signer", "internal/local", "internal/control", "internal/book"},
+		why: "the browser shows whatever a page's owner wants: its process has no way to a stored credential",
+	},
+	{
+		who: []string{"internal/inject", "internal/daemon", "internal/local", "internal/control", "internal/remote"}, deep: true,
+		not: []string{"internal/provision", "internal/provision/recipe", "internal/chrome", "github.com/chromedp/chromedp"},
+		why: "what has every key in memory drives no browser",
+	},
+	{
+		who: []string{"internal/mint", "internal/federate"}, deep: true,
+		not: []string{"internal/vault", "internal/envelope", "internal/signer", "internal/book", "internal/local", "internal/token"},
+		why: "who speaks to a service's management has the one secret that it was given",
+	},
+	{
+		who: []string{"internal/keyfile", "internal/keyscan", "internal/terms"}, deep: true,
+		not: []string{"internal/vault", "internal/envelope", "internal/signer", "internal/book", "internal/local"},
+		why: "what reads files and pages of others has no way to what is stored",
+	},
+	{
 		who: []string{"catalog"}, deep: true,
 		not: []string{"net/http", "internal/vault", "internal/book", "internal/inject", "internal/secret"},
 		why: "the catalogue says what is so; it does nothing",
@@ -157,7 +187,14 @@ var rations = []ration{
 	{"github.com/zalando/go-keyring", []string{"internal/keychain"}, "an adapter has its vendor to itself"},
 	{"github.com/spf13/cobra", []string{"cmd/agentkeys"}, "flags, configuration and wiring are in cmd"},
 	{"go.yaml.in/yaml/v3", []string{"catalog", "internal/conf", "internal/cloud/render.go"}, "what is read as YAML goes through a strict reader: the catalogue's, or that of configurations; templates are written"},
-	{"internal/testsrv", []string{"cmd/agentkeys/demo.go"}, "it plays third parties, and answers anybody; only the demo may start it in production"},
+	{"internal/testsrv", []string{"cmd/agentkeys/demo_vendor.go"}, "it plays third parties, and answers anybody; only the demo may start it in production"},
+	{"internal/testsrv/sites", []string{"cmd/agentkeys/demo_vendor.go"}, "it plays third parties, and answers anybody; only the demo may start it in production"},
+	{"internal/testsrv/postman", []string{"cmd/agentkeys/demo_vendor.go"}, "it plays third parties, and answers anybody; only the demo may start it in production"},
+	{"internal/testsrv/dns", []string{"cmd/agentkeys/demo_vendor.go"}, "it plays third parties, and answers anybody; only the demo may start it in production"},
+	{"internal/chrome", []string{"cmd/agentkeys"}, "services know contracts; adapters are for those that wire"},
+	{"github.com/chromedp/chromedp", []string{"internal/chrome"}, "an adapter has its vendor to itself"},
+	{"github.com/chromedp/cdproto/fetch", []string{"internal/chrome"}, "an adapter has its vendor to itself"},
+	{"internal/mint", []string{"internal/local"}, "the management key of a service is the host's to use"},
 	{"internal/dirblob", []string{"internal/local"}, "services know contracts; adapters are for those that wire"},
 	{"internal/keychain", []string{"cmd/agentkeys", "internal/device"}, "services know contracts; adapters are for those that wire"},
 	{"internal/local", []string{"internal/control", "internal/remote", "cmd/agentkeys"}, "it joins those who decide with those who can decrypt, for a laptop's owner alone"},
@@ -167,4 +204,5 @@ var rations = []ration{
 var adapters = []string{
 	"internal/dirblob", "internal/keychain", "internal/s3blob", "internal/awssts", "internal/kmssigner", "internal/sqlitestate", "internal/pgstate",
 	"internal/mailout", "internal/oidclogin", "internal/passkey", "internal/smtpin", "internal/dirmail", "internal/s3mail",
+	"internal/chrome",
 }
