@@ -54,7 +54,10 @@ func (h *Host) RemoveAgent(ctx context.Context, label agentkeys.Agent) error {
 	// As in Revoke, what stops the agent waits for nothing, neither its other
 	// grants nor the store.
 	var errs []error
+	var svcs []agentkeys.Service
+	defer func() { h.endMinted(ctx, label, svcs...) }()
 	for _, g := range h.grantsOf(label) {
+		svcs = append(svcs, g.Svc)
 		if _, err := h.dir.RemoveGrant(ctx, label, g.Svc, h.now()); err != nil && !errors.Is(err, book.ErrUnknownGrant) {
 			errs = append(errs, err)
 		}
@@ -119,39 +122,37 @@ type GrantInfo struct {
 	grant.Grant
 	Usage   grant.Usage `json:"usage"`
 	Expired bool        `json:"expired"`
+	Minted  *MintedKey  `json:"minted,omitempty"` // a key of its own; nil: a copy of the master's
 }
 
-// Grant lends svc to an agent on terms, in place of an earlier grant: it seals
-// a copy of the credential into the agent's own prefix first.
+// Grant lends svc to an agent on terms, in place of an earlier grant. Before it
+// does, it seals a key into the agent's own prefix: one that the service makes
+// for this grant, if there is a management key, or else a copy of the master's.
 func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.Service, t book.Terms) (GrantInfo, error) {
 	if err := h.manage(); err != nil {
 		return GrantInfo{}, err
 	}
-	h.change.Lock()
-	defer h.change.Unlock()
-	e, err := h.cat.entry(svc)
+	e, a, err := h.lendable(label, svc, t)
 	if err != nil {
 		return GrantInfo{}, err
 	}
-	a, ok := h.dir.Agent(label)
-	if !ok {
-		return GrantInfo{}, fmt.Errorf("%w: %s", book.ErrUnknownAgent, label)
+	// Not under the lock, which revocations wait for: a service takes its time.
+	own, err := h.mintFor(ctx, e, a, t)
+	if err != nil {
+		return GrantInfo{}, err
 	}
-	if !t.Expires.After(h.now()) {
-		return GrantInfo{}, fmt.Errorf("%w: the grant would expire before it begins", ErrTerms)
+	defer own.done()
+	h.change.Lock()
+	defer h.change.Unlock()
+	if _, a, err = h.lendable(label, svc, t); err != nil { // still
+		return GrantInfo{}, err
 	}
-	for _, r := range t.Rules {
-		switch e.Policy().Dead(r) {
-		case grant.CodePathShut:
-			return GrantInfo{}, fmt.Errorf("%w: %s is shut: it manages or echoes keys; only --unsafe-path opens it", ErrTerms, r)
-		case grant.CodePathDenied:
-			return GrantInfo{}, fmt.Errorf("%w: %s does not lend %s; 'agentkeys services show %s' says what it lends", ErrTerms, svc, r, svc)
-		}
+	if own != nil {
+		err = h.seal(ctx, a, svc, own.rec)
+	} else {
+		err = h.sealCopy(ctx, a, svc)
 	}
-	if t.Budget != nil && !priced(e) {
-		return GrantInfo{}, fmt.Errorf("%w: %s does not report it", ErrNoCost, svc)
-	}
-	if err := h.sealCopy(ctx, a, svc); err != nil {
+	if err != nil {
 		return GrantInfo{}, err
 	}
 	old := h.dir.Grant(label, svc)
@@ -169,7 +170,38 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 	if old != nil {
 		h.ledger.Drop(old.ID)
 	}
+	if own != nil {
+		own.settle(g.ID)
+	} else {
+		h.supersede(label, svc, "")
+	}
 	return h.grantInfo(g), nil
+}
+
+// lendable returns the parties of a grant on terms, if it can be made.
+func (h *Host) lendable(label agentkeys.Agent, svc agentkeys.Service, t book.Terms) (e *catalog.Entry, a book.Agent, err error) {
+	if e, err = h.cat.entry(svc); err != nil {
+		return nil, a, err
+	}
+	a, ok := h.dir.Agent(label)
+	if !ok {
+		return nil, a, fmt.Errorf("%w: %s", book.ErrUnknownAgent, label)
+	}
+	if !t.Expires.After(h.now()) {
+		return nil, a, fmt.Errorf("%w: the grant would expire before it begins", ErrTerms)
+	}
+	for _, r := range t.Rules {
+		switch e.Policy().Dead(r) {
+		case grant.CodePathShut:
+			return nil, a, fmt.Errorf("%w: %s is shut: it manages or echoes keys; only --unsafe-path opens it", ErrTerms, r)
+		case grant.CodePathDenied:
+			return nil, a, fmt.Errorf("%w: %s does not lend %s; 'agentkeys services show %s' says what it lends", ErrTerms, svc, r, svc)
+		}
+	}
+	if t.Budget != nil && !priced(e) {
+		return nil, a, fmt.Errorf("%w: %s does not report it", ErrNoCost, svc)
+	}
+	return e, a, nil
 }
 
 // priced reports whether the cost of an answer can be known at all.
@@ -200,6 +232,8 @@ func (h *Host) Revoke(ctx context.Context, label agentkeys.Agent, svc agentkeys.
 	if g != nil {
 		h.daemon.Revoked(g.Wallet, svc)
 	}
+	// After all that is done here: no revocation waits for a service.
+	defer h.endMinted(ctx, label, svc)
 	if a, ok := h.dir.Agent(label); g == nil && ok && h.opts.Remote != nil && errors.Is(err, book.ErrUnknownGrant) && h.leftCopy(ctx, a, svc) {
 		g, err = &grant.Grant{Agent: label, Wallet: a.Wallet, Svc: svc}, nil
 	}
@@ -222,15 +256,11 @@ func (h *Host) Grants() []GrantInfo {
 
 func (h *Host) grantInfo(g *grant.Grant) GrantInfo {
 	now := h.now()
-	return GrantInfo{*g, h.ledger.Usage(g, now), !now.Before(g.Expires)}
+	return GrantInfo{*g, h.ledger.Usage(g, now), !now.Before(g.Expires), h.mintedOf(g)}
 }
 
 // sealCopy seals the master's credential once more into the agent's prefix.
-// Where tokens are exchanged there is nothing to seal.
 func (h *Host) sealCopy(ctx context.Context, a book.Agent, svc agentkeys.Service) error {
-	if h.federated(svc) {
-		return nil
-	}
 	e := grant.Event{Time: h.now(), Op: "credential.lend", Actor: h.wallet, Agent: a.Label, Subject: a.Wallet.String()}
 	read, err := h.decider.Own(ctx, grant.ActLend, h.wallet, svc, e)
 	if err != nil {
@@ -241,7 +271,12 @@ func (h *Host) sealCopy(ctx context.Context, a book.Agent, svc agentkeys.Service
 		return err
 	}
 	defer rec.Secret.Clear()
-	e.Op = "credential.seal"
+	return h.seal(ctx, a, svc, rec)
+}
+
+// seal seals a key into an agent's prefix.
+func (h *Host) seal(ctx context.Context, a book.Agent, svc agentkeys.Service, rec envelope.Record) error {
+	e := grant.Event{Time: h.now(), Op: "credential.seal", Actor: h.wallet, Agent: a.Label, Subject: a.Wallet.String()}
 	write, err := h.decider.Own(ctx, grant.ActStore, a.Wallet, svc, e)
 	if err != nil {
 		return err
@@ -297,6 +332,7 @@ func (h *Host) hasCopy(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Se
 }
 
 func (h *Host) deleteCopy(ctx context.Context, e grant.Event, w agentkeys.Wallet, svc agentkeys.Service) error {
+	h.noteStranger(ctx, e.Agent, w, svc)
 	h.daemon.Forget(w, svc)
 	e.Time, e.Op, e.Actor = h.now(), "credential.delete", h.wallet
 	p, err := h.decider.Own(ctx, grant.ActDelete, w, svc, e)

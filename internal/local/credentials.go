@@ -108,7 +108,7 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 	}
 	for _, g := range h.grantsFor(svc) {
 		a, ok := h.dir.Agent(g.Agent)
-		if !ok || !h.inForce(g) {
+		if !ok || !h.inForce(g) || h.isMinted(ctx, g) {
 			continue
 		}
 		if err := h.sealCopy(ctx, a, svc); err != nil {
@@ -116,6 +116,7 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 		}
 		res.Agents = append(res.Agents, g.Agent)
 	}
+	h.supersede(agentkeys.Agent{}, svc, "") // a key of the master's own that was made
 	// Only now: a store that the log does not show as done is one that mend
 	// ends.
 	ev.Svc, ev.Decision, ev.Revision, ev.Time = svc, grant.Done, res.Revision, h.now().UTC()
@@ -144,6 +145,8 @@ type CredentialInfo struct {
 	Revision uint64            `json:"revision"`
 	Epoch    uint32            `json:"epoch"`
 	Agents   []agentkeys.Agent `json:"agents"`
+	// Management says that there is a management key too.
+	Management bool `json:"management,omitempty"`
 }
 
 // Credentials lists what is stored, by service.
@@ -157,7 +160,7 @@ func (h *Host) Credentials(ctx context.Context) ([]CredentialInfo, error) {
 		if _, _, drawer := isDrawer(i.Service); drawer {
 			continue
 		}
-		c := CredentialInfo{Service: i.Service, Revision: i.Revision, Epoch: i.Epoch, Agents: []agentkeys.Agent{}}
+		c := CredentialInfo{Service: i.Service, Revision: i.Revision, Epoch: i.Epoch, Agents: []agentkeys.Agent{}, Management: managed(infos, i.Service)}
 		if e, err := h.cat.entry(i.Service); err == nil {
 			c.Name = e.Name
 		}
@@ -196,6 +199,9 @@ func (h *Host) Credential(ctx context.Context, svc agentkeys.Service) (Credentia
 	}
 	if e, err := h.cat.entry(svc); err == nil {
 		d.Name = e.Name
+	}
+	if d.Management, err = h.hasManagement(ctx, svc); err != nil {
+		return CredentialDetail{}, err
 	}
 	for _, g := range h.grantsFor(svc) {
 		d.Agents = append(d.Agents, g.Agent)
@@ -238,6 +244,7 @@ func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) er
 			return err
 		}
 	}
+	defer h.endMinted(ctx, agentkeys.Agent{}, svc)
 	h.change.Lock()
 	defer h.change.Unlock()
 	if err := h.deleteCopies(ctx, svc); err != nil {

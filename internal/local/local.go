@@ -55,9 +55,12 @@ type Options struct {
 	Sockets string       // directory of the agents' sockets; "": the one of Paths
 	Idle    time.Duration
 	Mail    MailSettings // without a Remote
-	Log     *slog.Logger
-	Now     func() time.Time
-	Version string
+	// KeyGrace is how long a key that was made at a service lives on there when
+	// another has taken its place; 0: a few minutes.
+	KeyGrace time.Duration
+	Log      *slog.Logger
+	Now      func() time.Time
+	Version  string
 }
 
 // Host serves everything of one user. Its methods are safe for concurrent use.
@@ -86,13 +89,13 @@ type Host struct {
 	runs    *daemon.Runs
 	addr    net.Addr
 	mail    post
-	fed     federation
 
 	// change serialises what touches more than one store: storing, lending,
 	// revoking. What revokes does so before it waits for it.
 	change   sync.Mutex
 	rotating sync.Mutex
 	doubts   doubts
+	minted   minted
 
 	closers []func(context.Context) error
 	stop    context.CancelFunc
@@ -130,6 +133,9 @@ func Open(o Options) (_ *Host, err error) {
 	if h.cat, err = openServices(h.paths); err != nil {
 		return nil, err
 	}
+	if err := h.openMinted(); err != nil {
+		return nil, err
+	}
 	h.routes = daemon.NewRoutes(h.cat.entry)
 	h.onClose(func(context.Context) error { h.routes.Close(); return nil })
 	if err := h.listen(); err != nil {
@@ -147,6 +153,7 @@ func Open(o Options) (_ *Host, err error) {
 	}
 	h.wg.Go(func() { h.snapshots(ctx) })
 	h.wg.Go(func() { h.sweeps(ctx) })
+	h.wg.Go(func() { h.reaps(ctx) })
 	return h, h.audit.Record(context.Background(), grant.Event{
 		Time: h.now(), Op: "daemon.start", Actor: h.wallet, Decision: grant.Done, Subject: "agentkeys " + o.Version,
 	})
@@ -346,7 +353,7 @@ func (h *Host) listen() error {
 	h.runs = daemon.OpenRuns(h.paths.Runs())
 	h.onClose(func(context.Context) error { h.runs.Close(); return nil })
 	o := daemon.Options{
-		Directory: lookup{callers{h.book}, h.dir}, Decider: h.decider, Vault: federated{h}, Routes: h.routes, Runs: h.runs,
+		Directory: lookup{callers{h.book}, h.dir}, Decider: h.decider, Vault: h.vault, Routes: h.routes, Runs: h.runs,
 		SocketDir: h.opts.Sockets, Idle: h.opts.Idle, Log: h.log, Now: h.now,
 	}
 	if o.SocketDir == "" {

@@ -49,7 +49,7 @@ func (h *Host) mend(ctx context.Context, u unfinished) {
 	for svc := range u {
 		for _, g := range h.grantsFor(svc) {
 			a, ok := h.dir.Agent(g.Agent)
-			if !ok || !h.inForce(g) {
+			if !ok || !h.inForce(g) || h.isMinted(ctx, g) {
 				continue
 			}
 			if err := h.sealCopy(ctx, a, svc); err != nil && !errors.Is(err, vault.ErrNotFound) {

@@ -24,6 +24,7 @@ import (
 //	Data/log.vkey                 the key that checks its signatures
 //	Data/broker/                  agents, grants, tokens
 //	Data/ledger.json              a snapshot of what grants have used
+//	Data/minted/                  keys made at services, until they are gone there
 //	Data/mail/                    mail that came in on loopback
 //	Config/mail.json              how it comes in
 //	Data/provision/               the journals of runs that get credentials
@@ -35,7 +36,7 @@ import (
 //	Run/agents/<label>.sock       the agents' sockets
 //
 // With a login at a broker, its own things are below Data/devices/<Device>/ in
-// place of Data: marks, log, log.vkey, broker (placeholders only), ledger.json,
+// place of Data: marks, log, log.vkey, broker (placeholders only), ledger.json, minted,
 // provision.
 type Paths struct {
 	Config, Data, State, Run string
@@ -130,6 +131,9 @@ func (p Paths) Broker() string { return filepath.Join(p.own(), "broker") }
 
 // Ledger is the file of the ledger's snapshot.
 func (p Paths) Ledger() string { return filepath.Join(p.own(), "ledger.json") }
+
+// Minted is the directory of what is remembered of keys made at services.
+func (p Paths) Minted() string { return filepath.Join(p.own(), "minted") }
 
 // Mail is the directory of the mail that came in.
 func (p Paths) Mail() string { return filepath.Join(p.Data, "mail") }

@@ -160,20 +160,13 @@ func Address(e *catalog.Entry) (*url.URL, error) {
 	if e.Minting == nil {
 		return nil, fmt.Errorf("%w: %s", ErrUnsupported, e.ID)
 	}
-	if o := e.Owner.Minting; o != nil && o.URL != "" {
-		u, err := url.Parse(o.URL)
-		if err != nil || u.Host == "" {
-			return nil, fmt.Errorf("%w: its URL cannot be parsed", ErrSetup)
-		}
-		return u, nil
-	}
-	if e.Owner.BaseURL != "" {
+	if o := e.Owner.Minting; e.Owner.BaseURL != "" && (o == nil || o.URL == "") {
 		return nil, fmt.Errorf("%w: %s is reached at another URL than the catalogue's, so that of its management API is needed too", ErrSetup, e.ID)
 	}
-	if e.Minting.URL == nil {
-		return nil, fmt.Errorf("%w: %s", ErrUnsupported, e.ID)
+	if u := e.MintingURL(); u != nil && u.Host != "" {
+		return u, nil
 	}
-	return e.Minting.URL, nil
+	return nil, fmt.Errorf("%w: %s", ErrUnsupported, e.ID)
 }
 
 // segment reports whether s can stand in a path as it is.

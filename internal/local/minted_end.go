@@ -1,0 +1,324 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/mint"
+	"github.com/litentry/agentkeys/internal/secret"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+const (
+	// keyGrace is how long a key that was replaced stays alive: as long as a
+	// machine may have it opened, and requests that it sent last longer.
+	keyGrace = 5 * time.Minute
+	// atOnce is how long whoever ends a grant waits for the service to have
+	// deleted its key. The grant has ended before.
+	atOnce = 3 * time.Second
+	// lost is how long after it was asked for a key may still turn up in the
+	// service's list.
+	lost = 10 * time.Minute
+	// Between tries.
+	firstPause, longestPause = 2 * time.Second, 10 * time.Minute
+)
+
+// errStrange: the key was made at another management API than the one that is
+// set now.
+var errStrange = errors.New("it was made at another management API than the one that is set now")
+
+func (h *Host) grace() time.Duration {
+	if h.opts.KeyGrace > 0 {
+		return h.opts.KeyGrace
+	}
+	return keyGrace
+}
+
+// unwanted has a key deleted, not before notBefore.
+func (h *Host) unwanted(name string, notBefore time.Time) {
+	err := h.minted.update(name, func(k *MintedKey) {
+		if k.State == MintedLive {
+			k.State, k.NotBefore = MintedDeleting, notBefore.UTC()
+		}
+		if notBefore.Before(k.NotBefore) {
+			k.NotBefore = notBefore.UTC()
+		}
+	})
+	if err != nil {
+		h.log.Warn("that a key is to be deleted at its service was not written down", "name", name, "err", err)
+	}
+}
+
+// supersede has what was made for an agent, or for the master, deleted once
+// requests under way are over, except keep.
+func (h *Host) supersede(a agentkeys.Agent, svc agentkeys.Service, keep string) {
+	for _, k := range h.minted.of(a, svc) {
+		if k.Name != keep {
+			h.unwanted(k.Name, h.now().Add(h.grace()))
+		}
+	}
+}
+
+// endMinted has the keys of an agent, or of the master, deleted now that nothing
+// may use them any more, and waits a little for the service to have done it.
+// What is not done then is tried again until it is. An agent that was granted
+// the service anew meanwhile keeps the key of that grant.
+func (h *Host) endMinted(ctx context.Context, a agentkeys.Agent, svcs ...agentkeys.Service) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), atOnce)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, svc := range svcs {
+		g := h.dir.Grant(a, svc)
+		all := h.minted.where(func(k MintedKey) bool {
+			return k.Agent == a && k.Service == svc && k.State != MintedMaking && (a.IsZero() || !h.inForce(g))
+		})
+		for _, k := range all {
+			if k.Grant == "" {
+				continue // about to be settled, by whoever made it or by the next look
+			}
+			h.unwanted(k.Name, h.now())
+			wg.Go(func() { h.deleteMinted(ctx, k.Name) })
+		}
+	}
+	wg.Wait()
+	h.minted.poke()
+}
+
+// reaps looks after the keys until ctx ends.
+func (h *Host) reaps(ctx context.Context) {
+	if h.manage() != nil {
+		return
+	}
+	const every = 2 * time.Second
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		h.reap(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-h.minted.wake:
+		}
+	}
+}
+
+// reap compares the keys with what is in force, and deletes at the services what
+// is due.
+func (h *Host) reap(ctx context.Context) {
+	h.minted.reaping.Lock()
+	defer h.minted.reaping.Unlock()
+	all := h.minted.where(func(MintedKey) bool { return true })
+	if len(all) == 0 {
+		return
+	}
+	known := true
+	if r := h.opts.Remote; r != nil {
+		// A grant that has not been heard of yet is one too.
+		known = r.Stream.Fresh(ctx) == nil
+	}
+	const most = 8 // at a time
+	slots := make(chan struct{}, most)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, k := range all {
+		if k.State == MintedLive && known {
+			h.judge(ctx, k.Name)
+		}
+		now := h.now()
+		k, ok := h.minted.get(k.Name)
+		if !ok || k.State == MintedLive || now.Before(k.NotBefore) || now.Before(k.Next) || ctx.Err() != nil {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			h.deleteMinted(ctx, k.Name)
+		})
+	}
+}
+
+// judge decides whether a key is wanted still.
+func (h *Host) judge(ctx context.Context, name string) {
+	if k, ok := h.minted.get(name); !ok || h.serves(k) || !h.minted.hold(name) {
+		return
+	}
+	defer h.minted.release(name)
+	// What is being changed is not looked at half-way.
+	h.change.Lock()
+	defer h.change.Unlock()
+	k, ok := h.minted.get(name)
+	if !ok || k.State != MintedLive {
+		return
+	}
+	if k.Agent.IsZero() {
+		h.adopt(ctx, k, h.wallet, ownGrant)
+		return
+	}
+	g := h.dir.Grant(k.Agent, k.Service)
+	switch {
+	case !h.inForce(g):
+		h.unwanted(name, h.now())
+	case k.Grant == g.ID: // since the look before
+	case k.Grant != "":
+		h.unwanted(name, h.now().Add(h.grace())) // granted anew
+	default:
+		// Whoever made it ended before it was settled what it is for.
+		h.adopt(ctx, k, g.Wallet, g.ID)
+	}
+}
+
+// serves reports whether a key is known to be what it was made for.
+func (h *Host) serves(k MintedKey) bool {
+	if k.Agent.IsZero() {
+		h.minted.mu.Lock()
+		defer h.minted.mu.Unlock()
+		return k.Grant == ownGrant && h.minted.seen[k.Name]
+	}
+	g := h.dir.Grant(k.Agent, k.Service)
+	return h.inForce(g) && k.Grant == g.ID
+}
+
+// adopt keeps a key that is what is stored, and lets go of any other.
+func (h *Host) adopt(ctx context.Context, k MintedKey, w agentkeys.Wallet, grantID string) {
+	rec, err := h.copyRecord(ctx, w, k.Service)
+	rec.Secret.Clear()
+	switch {
+	case err != nil && !errors.Is(err, vault.ErrNotFound) && !unreadable(err):
+		return // tried again
+	case err == nil && rec.Route == string(catalog.Mint) && rec.KeyID == k.ID:
+		if k.Grant != grantID {
+			if err := h.minted.update(k.Name, func(k *MintedKey) { k.Grant = grantID }); err != nil {
+				h.log.Warn("what a minted key is for was not written down", "name", k.Name, "err", err)
+			}
+		}
+		h.minted.mu.Lock()
+		h.minted.seen[k.Name] = true
+		h.minted.mu.Unlock()
+		h.supersede(k.Agent, k.Service, k.Name)
+	default:
+		h.unwanted(k.Name, h.now())
+	}
+}
+
+// deleteMinted deletes a key at its service, or says when that is tried again.
+func (h *Host) deleteMinted(ctx context.Context, name string) {
+	if !h.minted.hold(name) {
+		return
+	}
+	defer h.minted.release(name)
+	k, ok := h.minted.get(name)
+	if !ok || k.State == MintedLive {
+		return
+	}
+	ev := grant.Event{
+		Time: h.now().UTC(), Op: opUnmint, Actor: h.wallet, Agent: k.Agent, Svc: k.Service, Subject: k.Name, Decision: grant.Allowed,
+	}
+	if k.Grant != ownGrant {
+		ev.Grant = k.Grant
+	}
+	if k.ID != "" {
+		ev.Subject += ", id " + k.ID
+	}
+	if k.Tries == 0 { // the log need not have every try
+		if err := h.audit.Record(ctx, ev); err != nil {
+			h.log.Warn("a key was not deleted at its service", "name", name, "err", err)
+			return
+		}
+	}
+	err := h.unmake(ctx, k)
+	if err == nil {
+		ev.Time, ev.Decision = h.now().UTC(), grant.Done
+		if err := h.audit.Record(context.WithoutCancel(ctx), ev); err != nil {
+			h.log.Error("the end of a minted key was not recorded", "name", name, "err", err)
+		}
+		if err := h.minted.drop(name); err != nil {
+			h.log.Warn("a key that is gone is not forgotten yet", "name", name, "err", err)
+		}
+		return
+	}
+	if k.Tries == 0 {
+		ev.Time, ev.Decision, ev.Reason = h.now().UTC(), grant.Failed, mintReason(err)
+		if err := h.audit.Note(ev); err != nil {
+			h.log.Error("a failure was not recorded", "name", name, "err", err)
+		}
+		h.log.Warn("a key was not deleted at its service; that is tried again", "name", name, "err", err)
+	}
+	pause := min(firstPause<<min(k.Tries, 20), longestPause)
+	if u, ok := errors.AsType[*mint.Unavailable](err); ok && u.RetryAfter > 0 {
+		pause = u.RetryAfter
+	}
+	err = h.minted.update(name, func(k *MintedKey) {
+		k.Tries++
+		k.Next, k.Error = h.now().Add(pause).UTC(), err.Error()
+	})
+	if err != nil {
+		h.log.Warn("a try was not written down", "name", name, "err", err)
+	}
+}
+
+// errLost: it may turn up yet.
+var errLost = errors.New("the service does not list it, and may yet")
+
+// unmake asks the service.
+func (h *Host) unmake(ctx context.Context, k MintedKey) error {
+	e, err := h.cat.entry(k.Service)
+	if err != nil {
+		return err
+	}
+	m, at, err := h.minter(e)
+	if err != nil {
+		return err
+	}
+	if at != k.At {
+		return fmt.Errorf("%w: %s", errStrange, k.At)
+	}
+	management, err := h.Drawer(ctx, k.Service, DrawerManagement)
+	if errors.Is(err, vault.ErrNotFound) {
+		return fmt.Errorf("%w: %s", ErrNoManagement, k.Service)
+	}
+	if err != nil {
+		return err
+	}
+	defer management.Clear()
+	if k.ID != "" {
+		return m.Revoke(ctx, management, k.ID)
+	}
+	return h.unmakeNamed(ctx, m, management, k)
+}
+
+// unmakeNamed deletes a key of which only the name is known.
+func (h *Host) unmakeNamed(ctx context.Context, m *mint.Minter, management secret.Value, k MintedKey) error {
+	all, err := m.List(ctx, management, k.Name)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, l := range all {
+		if l.Name != k.Name {
+			continue
+		}
+		if err := m.Revoke(ctx, management, l.ID); err != nil {
+			return err
+		}
+		found = true
+	}
+	if !found && h.now().Before(k.Created.Add(lost)) {
+		return errLost
+	}
+	return nil
+}
+
+// Minted lists the keys that are alive at services, or may be.
+func (h *Host) Minted(context.Context) ([]MintedKey, error) {
+	if err := h.manage(); err != nil {
+		return nil, err
+	}
+	return h.minted.where(func(MintedKey) bool { return true }), nil
+}

@@ -1,0 +1,378 @@
+package local
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/envelope"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/mint"
+	"github.com/litentry/agentkeys/internal/secret"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+// ErrNoManagement says that a service's keys cannot be minted: there is no key
+// for that.
+var ErrNoManagement = errors.New("there is no management key")
+
+// opMint and opUnmint are recorded before and after a service is asked.
+const (
+	opMint   = "key.mint"
+	opUnmint = "key.revoke"
+)
+
+// namePrefix begins the names of the keys that this program makes, so that a
+// person knows them on the service's page.
+const namePrefix = "agentkeys-"
+
+// mintedName is a name that was never used before.
+func mintedName(a agentkeys.Agent) string {
+	const random = 6
+	var b [random]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand aborts the process instead
+	who := a.String()
+	if a.IsZero() {
+		who = "own"
+	}
+	who = who[:min(len(who), mint.MaxName-len(namePrefix)-1-2*random)]
+	return namePrefix + strings.TrimRight(who, "-") + "-" + hex.EncodeToString(b[:])
+}
+
+// minter returns what makes keys for a service as it is set now.
+func (h *Host) minter(e *catalog.Entry) (*mint.Minter, string, error) {
+	at, err := mint.Address(e)
+	if err != nil {
+		return nil, "", err
+	}
+	// The route's transport, and with it its addresses and certificates.
+	route, err := h.routes.Route(e.ID)
+	if err != nil {
+		return nil, "", err
+	}
+	m, err := mint.New(e, route.Transport)
+	return m, at.String(), err
+}
+
+// mints returns what grants of a service are given keys by, nil if they are
+// given copies of the master's.
+func (h *Host) mints(ctx context.Context, e *catalog.Entry) (*mint.Minter, error) {
+	if e.Minting == nil || e.Owner.Federation != nil {
+		return nil, nil
+	}
+	has, err := h.hasManagement(ctx, e.ID)
+	if err != nil || !has {
+		return nil, err
+	}
+	// With a management key whatever is in the way is an error: nobody is lent
+	// the master's key instead without having asked for that.
+	m, _, err := h.minter(e)
+	return m, err
+}
+
+func (h *Host) hasManagement(ctx context.Context, svc agentkeys.Service) (bool, error) {
+	name, err := drawerName(svc, DrawerManagement)
+	if errors.Is(err, agentkeys.ErrName) {
+		return false, nil // too long for a drawer
+	}
+	if err != nil {
+		return false, err
+	}
+	return h.hasCopy(ctx, h.wallet, name)
+}
+
+// newKey is a key that was just made. Until it is settled nobody else touches
+// it.
+type newKey struct {
+	h    *Host
+	name string
+	rec  envelope.Record
+}
+
+// makeKey makes a key at the service. What it is for is settled by settle; if
+// that never happens, the key is deleted.
+func (h *Host) makeKey(ctx context.Context, e *catalog.Entry, a agentkeys.Agent, w mint.Want) (_ *newKey, err error) {
+	m, at, err := h.minter(e)
+	if err != nil {
+		return nil, err
+	}
+	management, err := h.Drawer(ctx, e.ID, DrawerManagement)
+	if errors.Is(err, vault.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %s", ErrNoManagement, e.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer management.Clear()
+	w.Name = mintedName(a)
+	k := MintedKey{Name: w.Name, Service: e.ID, Agent: a, State: MintedMaking, At: at, Created: h.now().UTC()}
+	ev := grant.Event{Time: h.now().UTC(), Op: opMint, Actor: h.wallet, Agent: a, Svc: e.ID, Subject: k.Name, Decision: grant.Allowed}
+	if err := h.audit.Record(ctx, ev); err != nil {
+		return nil, fmt.Errorf("recording %s: %w", ev.Op, err)
+	}
+	h.minted.hold(k.Name)
+	defer func() {
+		if err != nil {
+			h.minted.release(k.Name)
+			h.minted.poke()
+		}
+	}()
+	// On disk before the service is asked: whatever happens from here on, the
+	// key is found by its name.
+	if err := h.minted.put(k); err != nil {
+		return nil, fmt.Errorf("no key is made: %w", err)
+	}
+	made, err := m.Mint(ctx, management, w)
+	ctx = context.WithoutCancel(ctx)
+	ev.Time, ev.Decision, ev.Reason = h.now().UTC(), grant.Failed, mintReason(err)
+	if err != nil {
+		rerr := h.audit.Record(ctx, ev)
+		if !mint.Made(err) {
+			return nil, errors.Join(fmt.Errorf("no key is made: %w", err), rerr, h.minted.drop(k.Name))
+		}
+		return nil, errors.Join(fmt.Errorf("no key is made for sure, and one that is will be deleted: %w", err), rerr)
+	}
+	k.ID, k.State = made.ID, MintedLive
+	if made.Limited {
+		k.Limit, k.Per = w.Limit, w.Per
+	}
+	if made.Expiring {
+		k.Expires = w.Expires.UTC()
+	}
+	n := &newKey{h: h, name: k.Name, rec: envelope.Record{Secret: made.Secret, Kind: "api-key", KeyID: k.ID, Route: string(catalog.Mint), ExpiresAt: k.Expires}}
+	if err := h.minted.put(k); err != nil {
+		n.rec.Secret.Clear()
+		return nil, fmt.Errorf("a key is made and will be deleted: %w", err)
+	}
+	ev.Decision, ev.Reason, ev.Subject = grant.Done, "", k.Name+", id "+k.ID
+	if err := h.audit.Record(ctx, ev); err != nil {
+		n.rec.Secret.Clear()
+		return nil, fmt.Errorf("a key is made and will be deleted: recording %s: %w", ev.Op, err)
+	}
+	return n, nil
+}
+
+// mintReason is an error in words for the log.
+func mintReason(err error) string {
+	for _, r := range []struct {
+		is   error
+		text string
+	}{
+		{mint.ErrRefused, "management key refused"}, {mint.ErrTemporary, "not reachable"},
+		{mint.ErrSetup, "not set up"}, {mint.ErrUnsupported, "not supported"},
+		{ErrNoManagement, "no management key"}, {errStrange, "made elsewhere"},
+	} {
+		if errors.Is(err, r.is) {
+			return r.text
+		}
+	}
+	return "unexpected answer"
+}
+
+// settle says what a new key is for, and that those made for the same before are
+// not wanted any more, though not before grace is over: requests under way have
+// them.
+func (n *newKey) settle(grantID string) {
+	h := n.h
+	k, _ := h.minted.get(n.name)
+	if err := h.minted.update(n.name, func(k *MintedKey) { k.Grant = grantID }); err != nil {
+		h.log.Warn("what a minted key is for was not written down", "name", n.name, "err", err)
+	}
+	h.supersede(k.Agent, k.Service, n.name)
+}
+
+// done lets others look after the key: one that was not settled goes.
+func (n *newKey) done() {
+	if n == nil {
+		return
+	}
+	n.rec.Secret.Clear()
+	n.h.minted.release(n.name)
+	n.h.minted.poke()
+}
+
+// wants is the key for a grant on terms.
+func wants(t book.Terms) mint.Want {
+	w := mint.Want{Expires: t.Expires}
+	if t.Budget != nil {
+		w.Limit, w.Per = t.Budget.Limit, t.Budget.Per
+	}
+	return w
+}
+
+// isMinted reports whether the copy of a grant is a key of its own, which the
+// master's must not replace.
+func (h *Host) isMinted(ctx context.Context, g *grant.Grant) bool {
+	if len(h.minted.of(g.Agent, g.Svc)) > 0 {
+		return true
+	}
+	if h.opts.Remote == nil {
+		return false
+	}
+	// Another machine of the master's may have made it.
+	rec, err := h.copyRecord(ctx, g.Wallet, g.Svc)
+	rec.Secret.Clear()
+	return err == nil && rec.Route == string(catalog.Mint) && rec.KeyID != ""
+}
+
+// copyRecord opens what is stored under a wallet.
+func (h *Host) copyRecord(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Service) (envelope.Record, error) {
+	p, err := h.decider.Own(ctx, grant.ActVerify, w, svc, grant.Event{Time: h.now(), Op: "credential.compare", Actor: h.wallet, Subject: w.String()})
+	if err != nil {
+		return envelope.Record{}, err
+	}
+	rec, _, err := h.vault.Load(ctx, p)
+	return rec, err
+}
+
+// Management is what a management key makes possible.
+type Management struct {
+	Service agentkeys.Service `json:"service"`
+	Checked bool              `json:"checked"`           // the service knows it
+	Windows []grant.Window    `json:"windows,omitempty"` // of budgets that the service itself keeps
+	Expiry  bool              `json:"expiry"`            // the service itself ends keys
+}
+
+// ErrOtherAccount says that a management key does not know the keys that are
+// alive: they could not be deleted with it.
+var ErrOtherAccount = errors.New("the keys that were made so far are not this management key's")
+
+// StoreManagement keeps a key that makes keys. The service is asked first. It
+// takes v over.
+func (h *Host) StoreManagement(ctx context.Context, svc agentkeys.Service, v secret.Value, force bool) (Management, error) {
+	defer v.Clear()
+	if err := h.manage(); err != nil {
+		return Management{}, err
+	}
+	e, err := h.cat.entry(svc)
+	if err != nil {
+		return Management{}, err
+	}
+	m, _, err := h.minter(e)
+	if err != nil {
+		return Management{}, err
+	}
+	if v.Len() < MinSecret {
+		return Management{}, ErrTooShort
+	}
+	for _, c := range v.Expose() {
+		if c <= ' ' || c >= 0x7f {
+			return Management{}, fmt.Errorf("%w: it has a space, a line break or another byte that cannot stand in a header", ErrKeyForm)
+		}
+	}
+	if err := m.Check(ctx, v); err != nil {
+		return Management{}, err
+	}
+	if err := h.knows(ctx, m, svc, v); err != nil && !force {
+		return Management{}, err
+	}
+	caps := m.Caps()
+	out := Management{Service: svc, Checked: true, Windows: caps.Windows, Expiry: caps.Expiry}
+	if err := h.PutDrawer(ctx, svc, DrawerManagement, v.Clone()); err != nil {
+		return Management{}, err
+	}
+	h.minted.poke()
+	return out, nil
+}
+
+// knows checks that a management key is of the account that has the keys made so
+// far. Of another one it would seem that they are gone.
+func (h *Host) knows(ctx context.Context, m *mint.Minter, svc agentkeys.Service, v secret.Value) error {
+	alive := h.minted.where(func(k MintedKey) bool { return k.Service == svc && k.ID != "" })
+	if len(alive) == 0 {
+		return nil
+	}
+	all, err := m.List(ctx, v, namePrefix)
+	if err != nil {
+		return err
+	}
+	for _, k := range alive {
+		for _, l := range all {
+			if l.ID == k.ID {
+				return nil
+			}
+		}
+	}
+	return ErrOtherAccount
+}
+
+// ErrKeysAlive says that keys are alive that could not be deleted any more.
+var ErrKeysAlive = errors.New("keys are alive at the service")
+
+// RemoveManagement forgets a management key. ErrKeysAlive, unless force, while
+// it is needed to delete keys.
+func (h *Host) RemoveManagement(ctx context.Context, svc agentkeys.Service, force bool) error {
+	if err := h.manage(); err != nil {
+		return err
+	}
+	if alive := h.minted.where(func(k MintedKey) bool { return k.Service == svc }); len(alive) > 0 && !force {
+		return fmt.Errorf("%w: %d of %s", ErrKeysAlive, len(alive), svc)
+	}
+	return h.RemoveDrawer(ctx, svc, DrawerManagement)
+}
+
+// managed reports whether there is a management key of a service among infos.
+func managed(infos []vault.Info, svc agentkeys.Service) bool {
+	name, err := drawerName(svc, DrawerManagement)
+	return err == nil && slices.ContainsFunc(infos, func(i vault.Info) bool { return i.Service == name })
+}
+
+// mintFor makes a key for a grant on terms; nil if the grant is given a copy of
+// the master's key.
+func (h *Host) mintFor(ctx context.Context, e *catalog.Entry, a book.Agent, t book.Terms) (*newKey, error) {
+	m, err := h.mints(ctx, e)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	return h.makeKey(ctx, e, a.Label, wants(t))
+}
+
+// mintedOf is the key of a grant's own, or nil.
+func (h *Host) mintedOf(g *grant.Grant) *MintedKey {
+	for _, k := range h.minted.of(g.Agent, g.Svc) {
+		if k.Grant == g.ID {
+			return &k
+		}
+	}
+	return nil
+}
+
+// noteStranger notes a key that another machine of the master's made for an
+// agent, whose copy is about to go: that machine may never hear of it.
+func (h *Host) noteStranger(ctx context.Context, a agentkeys.Agent, w agentkeys.Wallet, svc agentkeys.Service) {
+	if h.opts.Remote == nil || a.IsZero() {
+		return
+	}
+	e, err := h.cat.entry(svc)
+	if err != nil || e.Minting == nil {
+		return
+	}
+	if has, err := h.hasManagement(ctx, svc); err != nil || !has {
+		return
+	}
+	rec, err := h.copyRecord(ctx, w, svc)
+	rec.Secret.Clear()
+	if err != nil || rec.Route != string(catalog.Mint) || rec.KeyID == "" {
+		return
+	}
+	if len(h.minted.where(func(k MintedKey) bool { return k.Service == svc && k.ID == rec.KeyID })) > 0 {
+		return
+	}
+	_, at, err := h.minter(e)
+	if err != nil {
+		return
+	}
+	err = h.minted.put(MintedKey{
+		Name: mintedName(a), ID: rec.KeyID, Service: svc, Agent: a, Grant: "elsewhere", State: MintedDeleting, At: at, Created: h.now().UTC(),
+	})
+	if err != nil {
+		h.log.Warn("a key that another machine made was not noted", "agent", a.String(), "err", err)
+	}
+}
