@@ -89,6 +89,7 @@ type Host struct {
 	runs    *daemon.Runs
 	addr    net.Addr
 	mail    post
+	fed     federation
 
 	// change serialises what touches more than one store: storing, lending,
 	// revoking. What revokes does so before it waits for it.
@@ -353,7 +354,7 @@ func (h *Host) listen() error {
 	h.runs = daemon.OpenRuns(h.paths.Runs())
 	h.onClose(func(context.Context) error { h.runs.Close(); return nil })
 	o := daemon.Options{
-		Directory: lookup{callers{h.book}, h.dir}, Decider: h.decider, Vault: h.vault, Routes: h.routes, Runs: h.runs,
+		Directory: lookup{callers{h.book}, h.dir}, Decider: h.decider, Vault: federated{h}, Routes: h.routes, Runs: h.runs,
 		SocketDir: h.opts.Sockets, Idle: h.opts.Idle, Log: h.log, Now: h.now,
 	}
 	if o.SocketDir == "" {
