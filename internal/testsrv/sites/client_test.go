@@ -208,7 +208,9 @@ var consoles = []console{
 			return v.ask("/v1/client/sign_ups", "emailAddress", address, "password", secretWord, "legalAccepted", "true")
 		},
 		byLink: func(v *visitor, link string) got { return v.get(link) },
-		byCode: func(v *visitor, code string) got { return v.ask("/v1/client/sign_ups/attempt_verification", "code", code) },
+		byCode: func(v *visitor, code string) got {
+			return v.ask("/v1/client/sign_ups/attempt_verification", "code", code)
+		},
 	},
 	{
 		service: "anthropic", keys: "https://platform.claude.com/settings/keys", start: "https://platform.claude.com/login",
