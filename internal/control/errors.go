@@ -18,6 +18,7 @@ import (
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/mailbox"
 	"github.com/litentry/agentkeys/internal/mailstore"
+	"github.com/litentry/agentkeys/internal/mint"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/vault"
@@ -82,6 +83,15 @@ var outcomes = []struct {
 	{local.ErrGranted, CodeConflict, http.StatusConflict, "revoke the grants first, or add --force to revoke them all"},
 	{local.ErrNoCost, CodeRequest, http.StatusUnprocessableEntity, "give a budget in requests (--budget 1000req/day), or set prices with 'agentkeys services set NAME --price MODEL=IN/OUT'"},
 	{local.ErrTerms, CodeRequest, http.StatusUnprocessableEntity, "choose others; 'agentkeys grant --help' has examples"},
+	{local.ErrNoManagement, CodeConflict, http.StatusConflict, "store one with 'agentkeys store SERVICE --management'; 'agentkeys services show SERVICE' says where it comes from"},
+	{local.ErrOtherAccount, CodeConflict, http.StatusConflict, "use a management key of the same account, or add --force if those keys are deleted on the service's page"},
+	{local.ErrKeysAlive, CodeConflict, http.StatusConflict, "revoke the grants first and wait until 'agentkeys doctor' says that their keys are deleted, or add --force and delete them on the service's page"},
+	{local.ErrNewKey, CodeAway, http.StatusBadGateway, "nothing was replaced; try again in a minute"},
+	{mint.ErrRefused, CodeBadKey, http.StatusUnprocessableEntity, "check the management key on the service's page, and store a good one with 'agentkeys store SERVICE --management'"},
+	{mint.ErrTemporary, CodeAway, http.StatusServiceUnavailable, "try again in a minute; what is there already goes on"},
+	{mint.ErrSetup, CodeRequest, http.StatusUnprocessableEntity, "set what is missing with 'agentkeys services set SERVICE --mint-param NAME=VALUE' or '--mint-url URL'"},
+	{mint.ErrUnsupported, CodeUnknown, http.StatusUnprocessableEntity, "'agentkeys services show SERVICE' says what is known about getting a key"},
+	{mint.ErrAnswer, CodeAway, http.StatusBadGateway, "the service's API may have changed: see 'agentkeys doctor' for keys that are left there"},
 	{local.ErrRotating, CodeConflict, http.StatusConflict, "wait for it to end"},
 	{local.ErrAgentHost, CodeForbidden, http.StatusForbidden, "do it on a machine of the master's, after 'agentkeys login'"},
 	{local.ErrRemote, CodeForbidden, http.StatusForbidden, "the signer's operator rotates its roots; 'agentkeys logout' goes back to those on this machine"},

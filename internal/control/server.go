@@ -62,6 +62,10 @@ var routes = []struct {
 	{"PUT /v1/credentials/{service}/drawers/{drawer}", owner, (*Server).putDrawer},
 	{"POST /v1/credentials/{service}/drawers/{drawer}/open", owner, (*Server).openDrawer},
 	{"DELETE /v1/credentials/{service}/drawers/{drawer}", owner, (*Server).removeDrawer},
+	{"POST /v1/credentials/{service}/rotate", owner, (*Server).rotateKey},
+	{"PUT /v1/credentials/{service}/management", owner, (*Server).storeManagement},
+	{"DELETE /v1/credentials/{service}/management", owner, (*Server).removeManagement},
+	{"GET /v1/minted", owner, (*Server).listMinted},
 	{"POST /v1/provision-events", owner, (*Server).recordProvision},
 
 	{"GET /v1/agents", owner, (*Server).listAgents},

@@ -89,6 +89,8 @@ type ServiceChange struct {
 	AllowAddresses []netip.AddrPort  `json:"allow_addresses,omitempty"` // added to those there are
 	Prices         map[string]string `json:"prices,omitempty"`          // IN/OUT by model, added
 	SiteAddress    *netip.AddrPort   `json:"site_address,omitempty"`    // plays the service's pages
+	MintURL        *string           `json:"mint_url,omitempty"`        // of the management API, "" for the catalogue's
+	MintParameters map[string]string `json:"mint_parameters,omitempty"` // by name, added; "" takes one back
 	Force          bool              `json:"force,omitempty"`           // even if a stored key goes elsewhere then
 }
 
@@ -124,6 +126,7 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 		if c.SiteAddress != nil {
 			s.SiteAddress = *c.SiteAddress
 		}
+		c.setMinting(s)
 		all := map[string]catalog.Price{}
 		for model, p := range s.Prices {
 			all[model] = p
@@ -170,6 +173,9 @@ func (h *Host) consent(ctx context.Context, force bool) consent {
 			if err := daemon.Check(next); err != nil {
 				return fmt.Errorf("%w: %w", catalog.ErrFile, err)
 			}
+		}
+		if err := h.keepsManagement(ctx, old, next, force); err != nil {
+			return err
 		}
 		if old == nil || next != nil && old.Base.Scheme == next.Base.Scheme && old.Base.Host == next.Base.Host {
 			return nil
@@ -297,6 +303,9 @@ func (s *services) detail(e *catalog.Entry) ServiceDetail {
 	}
 	if o.SiteAddress.IsValid() {
 		d.Settings = append(d.Settings, "pages played at "+o.SiteAddress.String())
+	}
+	if o.Minting != nil {
+		d.Settings = append(d.Settings, mintingSettings(o.Minting)...)
 	}
 	for model, p := range o.Prices {
 		d.Settings = append(d.Settings, fmt.Sprintf("price of %s: %s", model, p))
