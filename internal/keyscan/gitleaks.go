@@ -1,0 +1,165 @@
+package keyscan
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/litentry/agentkeys/internal/secret"
+)
+
+var (
+	// ErrNoGitleaks: there is no such program.
+	ErrNoGitleaks = errors.New("gitleaks was not found")
+	// ErrGitleaks: it did not do its work.
+	ErrGitleaks = errors.New("gitleaks failed")
+)
+
+// maxReport bounds what is read of a report, in bytes.
+const maxReport = 256 << 20
+
+// FindGitleaks returns the program that path names or, if that is "", the one
+// beside this program or in PATH.
+func FindGitleaks(path string) (string, error) {
+	if path != "" {
+		p, err := exec.LookPath(path)
+		if err != nil {
+			return "", fmt.Errorf("%w: nothing that can be run at %s", ErrNoGitleaks, path)
+		}
+		return filepath.Abs(p)
+	}
+	if self, err := os.Executable(); err == nil {
+		if p, err := exec.LookPath(filepath.Join(filepath.Dir(self), "gitleaks")); err == nil {
+			return p, nil
+		}
+	}
+	if p, err := exec.LookPath("gitleaks"); err == nil {
+		return filepath.Abs(p)
+	}
+	return "", ErrNoGitleaks
+}
+
+// Gitleaks has a program of gitleaks 8 look into dir, or into the history of
+// the repository there. It runs with its own rules, whatever the directory
+// says: neither a configuration in it nor a comment hides a finding.
+func Gitleaks(ctx context.Context, program, dir string, history bool) ([]Finding, error) {
+	mode := "dir"
+	if history {
+		mode = "git"
+	}
+	target, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	if target, err = filepath.Abs(target); err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, program, mode, "--no-banner", "--no-color", "--log-level", "error", "--exit-code", "0",
+		"--redact=0", "--ignore-gitleaks-allow", "--gitleaks-ignore-path", os.DevNull,
+		"--max-target-megabytes", strconv.Itoa(MaxFile>>20), "--report-format", "json", "--report-path", "-", target)
+	cmd.Dir = "/"
+	cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), // it runs git
+		"HOME=" + os.DevNull, "LANG=C", "GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_TERMINAL_PROMPT=0",
+		"GITLEAKS_CONFIG_TOML=[extend]\nuseDefault = true\n",
+	}
+	cmd.WaitDelay = 2 * time.Second
+	var stderr tail
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGitleaks, err)
+	}
+	found, rerr := report(io.LimitReader(out, maxReport), dir, target)
+	_, _ = io.Copy(io.Discard, out)
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case err != nil:
+		err = fmt.Errorf("%w: %w", ErrGitleaks, err)
+	case stderr.n > 0 && len(found) == 0 && history:
+		// It ends well where git does not. What it says may quote a file.
+		err = fmt.Errorf("%w: git could not read the history of %s", ErrGitleaks, dir)
+	default:
+		err = rerr
+	}
+	if err != nil {
+		for _, f := range found {
+			f.Secret.Clear()
+		}
+		return nil, err
+	}
+	return found, nil
+}
+
+// tail counts what is said, and keeps nothing.
+type tail struct{ n int }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.n += len(p)
+	return len(p), nil
+}
+
+// leak is what a report has of a finding, less what nobody needs here.
+type leak struct {
+	RuleID    string
+	StartLine int
+	Secret    string
+	File      string
+	Commit    string
+}
+
+// report reads a report as it comes.
+func report(r io.Reader, dir, target string) ([]Finding, error) {
+	dec := json.NewDecoder(r)
+	tok, err := dec.Token()
+	if err == nil && tok == nil {
+		return nil, nil // null: nothing was found
+	}
+	if err != nil || tok != json.Delim('[') {
+		return nil, fmt.Errorf("%w: its report is no list", ErrGitleaks)
+	}
+	var found []Finding
+	for dec.More() {
+		var l leak
+		if err := dec.Decode(&l); err != nil {
+			return found, fmt.Errorf("%w: its report is malformed", ErrGitleaks) // err would quote it
+		}
+		if len(found) == maxFindings {
+			return found, ErrTooMany
+		}
+		if l.Secret == "" {
+			continue
+		}
+		name := l.File
+		if rel, err := filepath.Rel(target, name); filepath.IsAbs(name) && err == nil && !strings.HasPrefix(rel, "..") {
+			name = rel
+		}
+		if name == "." {
+			name = dir
+		} else if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		found = append(found, Finding{
+			File: name, Line: l.StartLine, Offset: -1, Rule: "gitleaks:" + l.RuleID, Commit: l.Commit,
+			Secret: secret.New(bytes.TrimSpace([]byte(l.Secret))),
+		})
+	}
+	if _, err := dec.Token(); err != nil {
+		return found, fmt.Errorf("%w: its report has no end", ErrGitleaks)
+	}
+	return found, nil
+}
