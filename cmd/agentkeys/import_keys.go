@@ -23,6 +23,7 @@ const (
 	keyRefused   = "refused"   // it manages an account, or has not the form of a key
 	keyFailed    = "failed"    // it was not stored
 	keySkipped   = "skipped"   // it is nothing that is known, or was declined
+	keyUnknown   = "unknown"   // a secret, but of no known service
 )
 
 // foundKey is a value that was found somewhere. The value itself is never
@@ -57,7 +58,7 @@ func (k *foundKey) safe() bool { return k.State == keyStored || k.State == keySa
 func (k *foundKey) open() bool { return k.State == keyFound }
 
 // isKey says that it is known for a key, whatever became of it.
-func (k *foundKey) isKey() bool { return k.State != keySkipped }
+func (k *foundKey) isKey() bool { return k.State != keySkipped && k.State != keyUnknown }
 
 // known are the services that keys are looked for of.
 type knownServices struct {
