@@ -63,7 +63,8 @@ var exits = map[string]int{
 	control.CodeNotFound: exitNotFound, control.CodeUnknown: exitNotFound, control.CodeNoMail: exitNotFound,
 	control.CodeExists: exitConflict, control.CodeConflict: exitConflict,
 	control.CodeDenied: exitRefused, control.CodeForbidden: exitRefused, control.CodeBadKey: exitRefused, control.CodeLoggedOut: exitRefused,
-	control.CodeRequest: exitUsage, control.CodeCorrupt: exitCorrupt, control.CodeDisk: exitDisk,
+	control.CodeExchange: exitRefused,
+	control.CodeRequest:  exitUsage, control.CodeCorrupt: exitCorrupt, control.CodeDisk: exitDisk,
 }
 
 // classify gives any error a fix and an exit code.

@@ -30,7 +30,7 @@ var commands = []command{
 	{"store", "keys", (*app).storeCmd}, {"list", "keys", (*app).listCmd}, {"show", "keys", (*app).showCmd},
 	{"reveal", "keys", (*app).revealCmd}, {"rm", "keys", (*app).rmCmd}, {"services", "keys", (*app).servicesCmd},
 	{"rotate", "keys", (*app).rotateCmd}, {"passphrase", "keys", (*app).passphraseCmd}, {"mail", "keys", (*app).mailCmd},
-	{"terms", "keys", (*app).termsCmd}, {"import", "keys", (*app).importCmd}, {"scan", "keys", (*app).scanCmd}, {"import", "keys", (*app).importCmd},
+	{"terms", "keys", (*app).termsCmd}, {"federate", "keys", (*app).federateCmd}, {"import", "keys", (*app).importCmd}, {"scan", "keys", (*app).scanCmd},
 
 	{"agent", "agents", (*app).agentCmd}, {"grant", "agents", (*app).grantCmd}, {"grants", "agents", (*app).grantsCmd},
 	{"revoke", "agents", (*app).revokeCmd}, {"run", "agents", (*app).runCmd}, {"env", "agents", (*app).envCmd},

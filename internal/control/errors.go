@@ -14,6 +14,7 @@ import (
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
+	"github.com/litentry/agentkeys/internal/federate"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/mailbox"
@@ -50,6 +51,7 @@ const (
 	CodeAway      = "unreachable" // broker, store or signer
 	CodeLoggedOut = "logged-out"  // the broker does not know this device any more
 	CodeNoMail    = "no-mail"     // that was waited for
+	CodeExchange  = "exchange-refused"
 	CodeInternal  = "internal"
 )
 
@@ -76,6 +78,12 @@ var outcomes = []struct {
 	{local.ErrServiceInUse, CodeConflict, http.StatusConflict, "remove its key first with 'agentkeys rm SERVICE --force'"},
 	{catalog.ErrKeyRefused, CodeBadKey, http.StatusUnprocessableEntity, "store an ordinary key; this kind can manage the account"},
 	{catalog.ErrKeyPattern, CodeBadKey, http.StatusUnprocessableEntity, "check that the whole key was pasted; if the service has changed its keys, add --any-form"},
+	{local.ErrAudience, CodeForbidden, http.StatusForbidden, "have the broker's operator list the audience under 'audiences' in its configuration; never the store's own or the signer's"},
+	{local.ErrNoFederation, CodeNotFound, http.StatusNotFound, "'agentkeys federate SERVICE' shows how it is set up; 'agentkeys services show SERVICE' says which doors it has"},
+	{federate.ErrSetup, CodeRequest, http.StatusUnprocessableEntity, "'agentkeys federate SERVICE' shows what is wanted"},
+	{federate.ErrRefused, CodeExchange, http.StatusForbidden, "compare issuer, subject, audience and ids with what is set up at the service: 'agentkeys federate SERVICE' shows them"},
+	{federate.ErrTemporary, CodeAway, http.StatusServiceUnavailable, "check the network and the address of the token endpoint, and try again"},
+	{federate.ErrAnswer, CodeAway, http.StatusBadGateway, "check the address of the token endpoint"},
 	{local.ErrKeyRejected, CodeBadKey, http.StatusUnprocessableEntity, "check the key on the service's own page; nothing was stored"},
 	{local.ErrKeyForm, CodeBadKey, http.StatusUnprocessableEntity, "paste the key alone, without quotes or a line around it"},
 	{local.ErrTooShort, CodeBadKey, http.StatusUnprocessableEntity, fmt.Sprintf("a key has at least %d characters", local.MinSecret)},

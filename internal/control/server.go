@@ -94,6 +94,11 @@ var routes = []struct {
 	{"PUT /v1/terms/{service}", owner, (*Server).reviewTerms},
 	{"DELETE /v1/terms/{service}", owner, (*Server).forgetTerms},
 
+	{"GET /v1/federation/{service}", owner, (*Server).showFederation},
+	{"PUT /v1/federation/{service}", owner, (*Server).setFederation},
+	{"DELETE /v1/federation/{service}", owner, (*Server).endFederation},
+	{"POST /v1/federation/{service}/check", owner, (*Server).checkFederation},
+
 	{"POST /v1/mail-addresses", owner, (*Server).makeMailAddress},
 	{"POST /v1/mail-waits", owner, (*Server).waitMail},
 	{"GET /v1/mail", owner, (*Server).listMail},

@@ -15,9 +15,11 @@ package federate
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -125,7 +127,7 @@ func Exchange(ctx context.Context, rt http.RoundTripper, e *catalog.Entry, asser
 	asked := time.Now()
 	res, err := rt.RoundTrip(req)
 	if err != nil {
-		return fail(ErrTemporary, "", err)
+		return fail(ErrTemporary, away(err), err)
 	}
 	defer res.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
@@ -141,6 +143,25 @@ func Exchange(ctx context.Context, rt http.RoundTripper, e *catalog.Entry, asser
 		return Token{}, &Error{Host: u.Host, Status: res.StatusCode, Err: ErrAnswer, Detail: detail}
 	}
 	return Token{tok, asked.Add(min(life, maxLife)).Round(0)}, nil
+}
+
+// away says in our own words why nobody was asked: those of a transport may be
+// the other side's.
+func away(err error) string {
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	_, nameless := errors.AsType[*net.DNSError](err)
+	_, undialled := errors.AsType[*net.OpError](err)
+	switch {
+	case untrusted:
+		return "its certificate is not accepted"
+	case nameless:
+		return "its name has no address"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "it took too long"
+	case undialled:
+		return "there is no connection"
+	}
+	return ""
 }
 
 // Check reports what keeps e from being asked: ErrSetup, with the reason.

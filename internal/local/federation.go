@@ -13,6 +13,7 @@ import (
 	"github.com/litentry/agentkeys/internal/federate"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/inject"
+	"github.com/litentry/agentkeys/internal/netguard"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/vault"
 )
@@ -118,6 +119,9 @@ func (h *Host) ask(ctx context.Context, e *catalog.Entry, audience string) (fede
 	err = onRoute(e, func(r *inject.Route) error {
 		var err error
 		t, err = federate.Exchange(ctx, r.Transport, e, assertion)
+		if errors.Is(err, netguard.ErrForbiddenAddress) {
+			err = fmt.Errorf("%w: its address is not public and not among those that are allowed", err)
+		}
 		return err
 	})
 	return t, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -146,6 +147,9 @@ func (h *Host) tryFederation(ctx context.Context, e *catalog.Entry) (FederationR
 func (h *Host) SetFederation(ctx context.Context, svc agentkeys.Service, x *catalog.Exchange, verify bool) (FederationState, error) {
 	set := func(s *catalog.Settings) { s.Federation = x }
 	next, err := h.cat.with(svc, set)
+	if errors.Is(err, catalog.ErrSettings) {
+		err = fmt.Errorf("%w: %s", federate.ErrSetup, strings.TrimPrefix(err.Error(), catalog.ErrSettings.Error()+": "))
+	}
 	if err != nil {
 		return FederationState{}, err
 	}
