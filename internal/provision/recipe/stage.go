@@ -83,17 +83,17 @@ func newCourse(r *Run, step *catalog.Step, e Event) *course {
 	}
 	for _, list := range lists {
 		for _, l := range list {
-			c.select1(l.CSS)
+			c.match(l.CSS)
 		}
 	}
 	for _, css := range botCSS() {
-		c.select1(css)
+		c.match(css)
 	}
 	return c
 }
 
-// select1 has the page tell which elements match a selector.
-func (c *course) select1(css string) {
+// match has the page tell which elements match a selector.
+func (c *course) match(css string) {
 	if _, ok := c.css[css]; !ok && css != "" {
 		c.css[css] = len(c.sels)
 		c.sels = append(c.sels, css)
