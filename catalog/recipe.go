@@ -95,6 +95,10 @@ const (
 	ValueText     Value = "text" // Step.Text, which is no secret
 )
 
+// KeyMark stands, in Name, HasName, Text and HasText of a locator of Key, for the
+// name that this run gives its key.
+const KeyMark = "{key-name}"
+
 // Locator says which element is meant: by what a person would go by, where it
 // can. Every field that is set must fit; text is compared with white space
 // folded and without regard to case.

@@ -283,6 +283,8 @@ func (d *document) locator(n *yaml.Node) Locator {
 		d.fail(n, "a locator has role, name, has_name, label, text, has_text or css")
 	case strings.Trim(l.Role, "abcdefghijklmnopqrstuvwxyz") != "":
 		d.fail(n, "a role is one of ARIA's, in small letters")
+	case strings.Contains(l.Label+"\n"+l.CSS, KeyMark):
+		d.fail(n, "%s has no meaning in a label or a selector", KeyMark)
 	case l.Name != "" && l.HasName != "" || l.Text != "" && l.HasText != "":
 		d.fail(n, "a whole text and a part of it are not both wanted")
 	}

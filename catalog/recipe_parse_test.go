@@ -89,7 +89,7 @@ func TestRecipeOfTheReadmeParses(t *testing.T) {
 			Note: "The page wants to know whether you are a person.",
 		},
 		"verify":   {Accept: []string{"link", "code"}, At: []Locator{{Label: "Verification code"}}},
-		"remove":   {Cleans: true, Optional: true, At: []Locator{{Role: "button", Name: "Delete"}}},
+		"remove":   {Cleans: true, Optional: true, At: []Locator{{Role: "button", Name: "Delete {key-name}"}}},
 		"plan":     {Option: "Free", At: []Locator{{Label: "Plan"}}, Unless: []Locator{{HasText: "free plan"}}},
 		"key-name": {Value: ValueKeyName, At: []Locator{{Label: "Name"}}},
 		"create":   {Makes: "key", At: []Locator{{Role: "button", Name: "Create key", Nth: 1}}},
@@ -170,6 +170,15 @@ func TestRecipeAccounts(t *testing.T) {
 		if _, err := Parse("example.yaml", []byte(strings.Replace(c.in, c.from, c.to, 1))); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// A recipe whose mail has a code only may leave out the hosts of links.
+	code := strings.Replace(text, "[app.example.com, login.example.com]", "[app.example.com]", 1)
+	if _, err := Parse("example.yaml", []byte(strings.Replace(code, "[link, code]", "[code]", 1))); err != nil {
+		t.Error(err)
+	}
+	untagged := strings.Replace(cut(text, "mail:\n", "\nfederation:"), "mail_tag: ex\n", "mail_tag: unknown\n", 1)
+	if _, err := Parse("example.yaml", []byte(untagged)); err == nil || !strings.Contains(err.Error(), "no address to sign up with") {
+		t.Error(err)
 	}
 	mail := strings.Replace(text, "account: password", "account: mail", 1)
 	mail = cut(mail, "    - name: password\n", "    - name: agree\n")

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -15,6 +16,12 @@ func (r *Recipe) validate(d *document, n *yaml.Node) {
 			d.fail(at("hosts"), "%s stands here twice", h)
 		}
 	}
+	for _, s := range slices.Concat(r.Register, r.Login) {
+		if s.marked() {
+			d.fail(n, "%s: a key has a name in the stage key only", s.Name)
+		}
+	}
+	clean := slices.IndexFunc(r.Key, func(s Step) bool { return s.Cleans })
 	accounts := count(r.Register, makes("account"))
 	made := slices.IndexFunc(r.Key, makes("key"))
 	read := slices.IndexFunc(r.Key, func(s Step) bool { return s.Pattern == StepExtract })
@@ -37,9 +44,19 @@ func (r *Recipe) validate(d *document, n *yaml.Node) {
 		d.fail(at("key"), "one step of key, and no more, reads the key")
 	case read < made:
 		d.fail(at("key"), "the key is read before it is made")
+	case clean >= 0 && !r.Key[clean].marked():
+		d.fail(at("key"), "the first step that cleans has no %s in at or if, and could take away another key", KeyMark)
 	case slices.ContainsFunc(r.Key[made:], func(s Step) bool { return s.Cleans }):
 		d.fail(at("key"), "a step cleans after the key is made")
 	}
+}
+
+// marked reports whether what s is done to, or depends on, is found by the name
+// of this run's key.
+func (s *Step) marked() bool {
+	return slices.ContainsFunc(slices.Concat(s.At, s.If), func(l Locator) bool {
+		return strings.Contains(strings.Join([]string{l.Name, l.HasName, l.Text, l.HasText}, "\n"), KeyMark)
+	})
 }
 
 func makes(what string) func(Step) bool {

@@ -127,6 +127,20 @@ func TestSettingsOfTheDoorsJSON(t *testing.T) {
 	}
 }
 
+// What need not be set has its prefix if it is.
+func TestParametersThatAreOptional(t *testing.T) {
+	e, err := change(t, "      prefix: sa_\n      required: true\n", "      prefix: sa_\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, ok := range map[string]bool{"": true, "sa_fake": true, "fake": false} {
+		_, err := e.With(Settings{Federation: &Exchange{Parameters: with(nil, "service_account_id", value)}})
+		if (err == nil) != ok {
+			t.Errorf("%q: %v", value, err)
+		}
+	}
+}
+
 // Where tokens are exchanged, they are carried as the federation says; the
 // entry that everybody shares still says how a key is.
 func TestWithFederation(t *testing.T) {

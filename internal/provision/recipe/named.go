@@ -11,7 +11,7 @@ import (
 // KeyName stands, in the texts of a locator, for the name that this run gives
 // its key: a list of keys is told apart by nothing else, and a key of somebody
 // else's must not be taken away.
-const KeyName = "{key-name}"
+const KeyName = catalog.KeyMark
 
 // named puts the name of this run's key where a step's locators have KeyName.
 func (r *Run) named(ctx context.Context, s catalog.Step) (catalog.Step, error) {
