@@ -111,8 +111,8 @@ const checkPage = `<!doctype html><html lang="en"><head><meta charset="utf-8"><t
 body{margin:0;font:14px system-ui,sans-serif;background:#fafafa;color:#232323}
 .box{border:1px solid #e0e0e0;height:63px;display:flex;align-items:center;gap:12px;padding:0 14px}
 input{width:24px;height:24px;margin:0}small{margin-left:auto;color:#777;text-align:right}
-</style></head><body><div class="box"><input type="checkbox" id="c"><label for="c">Verify you are human</label>
-<small>bot check<br>Privacy &middot; Terms</small></div><script>
+</style></head><body><div class="box"><input type="checkbox" id="c"><label for="c" style="white-space:nowrap">Verify you are human</label>
+<small>bot check</small></div><script>
 const id = location.pathname.split("/").pop();
 document.getElementById("c").addEventListener("click", e => { e.preventDefault(); fetch("BASEc/" + id, {method: "POST"}); });
 const ask = async () => {

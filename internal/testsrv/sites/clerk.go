@@ -94,7 +94,7 @@ const signIn = () => form("Sign in to OpenRouter", "Welcome back! Please sign in
   address = f.identifier.value;
   const token = await solved();
   await send("/v1/client/sign_ins", {identifier: address, "{{.CheckField}}": token});
-  history.pushState({}, "", "/sign-in/factor-one");
+  history.pushState({}, "", "/sign-in/factor-one" + location.search);
   factorOne();
 }, foot("Don't have an account?", "Sign up", "/sign-up"));
 

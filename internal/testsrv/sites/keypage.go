@@ -74,8 +74,8 @@ var keyBody = template.Must(template.New("keys").Parse(`<div class="bar"><div><h
 <button class="main" type="button" data-open="create">{{.Create}}</button></div>
 {{with .Error}}<p role="alert">{{.}}</p>{{end}}
 <table><thead><tr><th>Name</th><th>Key</th><th></th></tr></thead><tbody>
-{{range .Keys}}<tr><td>{{.Name}}</td><td><code>{{.Masked}}</code></td><td><button class="plain" type="button" data-open="delete" data-id="{{.ID}}" aria-label="{{$.Gone}} {{.Name}}">&#128465;</button></td></tr>
-{{else}}<tr><td colspan="3">You have no keys yet.</td></tr>{{end}}</tbody></table>
+{{range .Keys}}<tr><td>{{.Name}}</td><td><code>{{.Masked}}</code></td><td><button class="plain" type="button" data-open="delete" data-id="{{.ID}}" aria-label="{{$.Gone}} {{.Name}}"><svg width="16" height="16" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.3" aria-hidden="true"><path d="M2.5 4h11M6 4V2.5h4V4m-6 0 .6 9.5h6.8L12 4M6.6 6.5v5m2.8-5v5"/></svg></button></td></tr>
+{{else}}<tr><td class="none" colspan="3">You have no keys yet.</td></tr>{{end}}</tbody></table>
 <dialog id="create" aria-labelledby="create-title"><form method="post" action="{{.At}}"><h2 id="create-title">{{.Create}}</h2>
 <input type="hidden" name="csrf" value="{{.CSRF}}"><label for="key-name">{{.Name}}</label>
 <input id="key-name" name="name" maxlength="64" placeholder="{{.Holder}}" autocomplete="off" required>{{.More}}

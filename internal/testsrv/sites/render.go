@@ -113,7 +113,7 @@ button:disabled{opacity:.45;cursor:default}button.plain{border:0;background:none
 .error,[role=alert]{color:#c22b2b;font-size:14px;margin:12px 0 0}.or{display:flex;align-items:center;gap:12px;color:var(--dim);font-size:13px;margin:18px 0 4px}.or:before,.or:after{content:"";flex:1;height:1px;background:var(--line)}
 .foot{color:var(--dim);font-size:14px;text-align:center;margin:18px 0 0}a{color:var(--accent)}.check{margin:16px 0 0}.check iframe{border:0}
 .bar{display:flex;align-items:center;justify-content:space-between;margin-bottom:20px}table{width:100%;border-collapse:collapse;background:var(--card);border:1px solid var(--line);border-radius:12px}
-th,td{padding:12px 16px;text-align:left;border-bottom:1px solid var(--line);font-size:14px}th{color:var(--dim);font-weight:500}td:last-child{text-align:right;white-space:nowrap}code{font:13px ui-monospace,monospace}
+th,td{padding:12px 16px;text-align:left;border-bottom:1px solid var(--line);font-size:14px}th{color:var(--dim);font-weight:500}td.none{text-align:left!important;color:var(--dim)}td:last-child{text-align:right;white-space:nowrap}code{font:13px ui-monospace,monospace}
 dialog{border:1px solid var(--line);border-radius:14px;background:var(--card);color:var(--text);padding:26px;width:470px;max-width:92vw}dialog::backdrop{background:#0007}
 dialog h2{margin:0 0 6px;font-size:18px}dialog .row{display:flex;gap:10px;justify-content:flex-end;margin-top:22px}.secret{display:block;word-break:break-all;background:var(--bg);border:1px solid var(--line);border-radius:8px;padding:11px;margin-top:12px}
 .digits{display:flex;gap:8px;justify-content:center;margin:18px 0}.digits input{text-align:center;font-size:20px!important;padding:9px 0!important;width:46px!important}
