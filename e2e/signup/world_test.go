@@ -1,0 +1,222 @@
+package signup_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/litentry/agentkeys/e2e/lend/rig"
+	"github.com/litentry/agentkeys/internal/testsrv"
+	"github.com/litentry/agentkeys/internal/testsrv/dns"
+	"github.com/litentry/agentkeys/internal/testsrv/postman"
+	"github.com/litentry/agentkeys/internal/testsrv/sites"
+)
+
+// campaign is how often what takes long is repeated; 0: as in every run of the
+// tests, once.
+func campaign(t *testing.T) int {
+	text := os.Getenv("AGENTKEYS_SIGNUP_ROUNDS")
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatal("AGENTKEYS_SIGNUP_ROUNDS is a number")
+	}
+	return n
+}
+
+// world is one user, and one service that is played for them.
+type world struct {
+	t       *testing.T
+	service string
+	home    *rig.Home
+	site    *sites.Site
+	flags   []string // of provision, for what is not known of the service
+
+	mu   sync.Mutex
+	smtp string
+	keys map[string]bool // that the API accepted
+}
+
+// hints are the flags for services of whose mail too little is known.
+func hints(service string, senders []string) (flags []string) {
+	switch service {
+	case "groq", "brave-search":
+		for _, s := range senders {
+			flags = append(flags, "--sender", s)
+		}
+		host := map[string]string{"groq": "console.groq.com", "brave-search": "api-dashboard.search.brave.com"}[service]
+		flags = append(flags, "--link-host", host)
+	}
+	return flags
+}
+
+func start(t *testing.T, o sites.Options) *world {
+	t.Helper()
+	w := &world{t: t, service: o.Service, home: rig.New(t), keys: map[string]bool{}}
+	names, err := dns.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = names.Close() })
+	var post *postman.Postman
+	o.Post = func(ctx context.Context, l sites.Letter) error { return post.Post(ctx, l) }
+	if w.site, err = sites.Start(o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.site.Close() })
+	if post, err = postman.New(names, func() string { w.mu.Lock(); defer w.mu.Unlock(); return w.smtp }, w.site.Senders()...); err != nil {
+		t.Fatal(err)
+	}
+	base, ca := w.site.BaseURL(), w.site.CAPEM()
+	if base == "" {
+		api, err := testsrv.Start(testsrv.Options{Shape: testsrv.Shape(o.Service), Keyring: w.keyring})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = api.Close() })
+		base, ca = api.BaseURL(), append(ca, api.CAPEM()...)
+		if o.Service == "anthropic" {
+			base = api.URL() // the catalogue's is without /v1
+		}
+	}
+	st := w.home.Up("--mail-resolver", names.Addr())
+	w.mu.Lock()
+	w.smtp = st.Mail.SMTP
+	w.mu.Unlock()
+	host := strings.SplitN(strings.TrimPrefix(base, "https://"), "/", 2)[0]
+	w.home.OK("services", "set", o.Service, "--base-url", base, "--ca", w.home.File("ca.pem", ca),
+		"--allow-address", host, "--site-address", w.site.Addr().String())
+	w.flags = hints(o.Service, w.site.Senders())
+	return w
+}
+
+func (w *world) keyring(key string) string {
+	label := w.site.KeyLabel(key)
+	if label != "" {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.keys[key] = true
+	}
+	return label
+}
+
+func (w *world) args(more ...string) []string {
+	return append(append([]string{"provision", w.service}, w.flags...), more...)
+}
+
+// outcome is how a run ended.
+type outcome struct {
+	code   int
+	stdout []byte
+	stderr string
+	answer struct {
+		Door     string `json:"door"`
+		Existing bool   `json:"existing"`
+		Resumed  bool   `json:"resumed"`
+		Verdict  string `json:"verified"`
+	}
+}
+
+// provision runs the command to its end.
+func (w *world) provision(more ...string) outcome {
+	w.t.Helper()
+	return w.follow(nil, more...)
+}
+
+// follow runs the command, and kills it, and the browser with it, once stop says
+// so of a line of its progress.
+func (w *world) follow(stop func(line string) bool, more ...string) (o outcome) {
+	w.t.Helper()
+	cmd := w.home.Command(w.t.Context(), w.args(more...)...)
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	var text strings.Builder
+	in := bufio.NewReader(pipe)
+	for {
+		line, err := in.ReadString('\n')
+		text.WriteString(line)
+		if stop != nil && stop(line) {
+			_ = cmd.Process.Signal(syscall.SIGKILL)
+			stop = nil
+		}
+		if err != nil {
+			break
+		}
+	}
+	_, _ = io.Copy(io.Discard, pipe)
+	_ = cmd.Wait()
+	o.code, o.stdout, o.stderr = cmd.ProcessState.ExitCode(), stdout.Bytes(), text.String()
+	_ = json.Unmarshal(o.stdout, &o.answer)
+	return o
+}
+
+// settled demands one account, one key that counts, and that very key in the
+// vault, whatever had happened before.
+func (w *world) settled(after string) {
+	w.t.Helper()
+	if n := len(w.site.Accounts()); n > 1 || w.service != "jina" && w.service != "gemini" && n != 1 {
+		w.t.Errorf("%s: %d accounts: %+v", after, n, w.site.Accounts())
+	}
+	live := 0
+	for _, k := range w.site.Keys() {
+		if k.Live {
+			live++
+		}
+	}
+	// A key that a page shows to whoever comes belongs to nobody, and cannot be
+	// taken back: a browser that was killed may have seen one more.
+	if live != 1 && w.service != "jina" {
+		w.t.Errorf("%s: %d live keys: %+v", after, live, w.site.Keys())
+	}
+	var check struct {
+		Unfinished *json.RawMessage `json:"unfinished"`
+		Stored     struct {
+			Stored  bool   `json:"stored"`
+			Verdict string `json:"verified"`
+		} `json:"stored"`
+	}
+	out := w.home.OK(append(w.args("--plan"), "--json")...)
+	if err := json.Unmarshal([]byte(out), &check); err != nil {
+		w.t.Fatal(err)
+	}
+	if check.Unfinished != nil || !check.Stored.Stored {
+		w.t.Errorf("%s: the plan says %s", after, out)
+	}
+	if check.Stored.Verdict != "good" && w.verifies() {
+		w.t.Errorf("%s: the key that is stored is %q", after, check.Stored.Verdict)
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.home.Paths.Browser(), "*", "*")); len(left) > 0 {
+		w.t.Errorf("%s: profiles are left: %v", after, left)
+	}
+}
+
+// verifies reports whether the service has a request that checks a key for free.
+func (w *world) verifies() bool { return w.service != "brave-search" && w.service != "jina" }
+
+// browsers counts the browsers whose profile is below the home.
+func (w *world) browsers() int {
+	out, _ := exec.Command("pgrep", "-f", "--", "--user-data-dir="+w.home.Paths.Browser()).Output()
+	return len(bytes.Fields(out))
+}
+
+func (o outcome) String() string { return fmt.Sprintf("exit %d\n%s%s", o.code, o.stderr, o.stdout) }
