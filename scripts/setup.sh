@@ -70,4 +70,13 @@ if [ ! -x "$cache/bin/versitygw-$version" ]; then
 	mv "$cache/bin/new/versitygw" "$cache/bin/versitygw-$version" && rmdir "$cache/bin/new"
 fi
 
+# What `agentkeys scan` asks besides its own rules.
+gitleaks=$(sed -n 's/^\tgitleaksVersion = "\(v[0-9.]*\)"$/\1/p' internal/keyscan/gitleaks_test.go)
+if [ ! -x "$cache/bin/gitleaks-$gitleaks" ]; then
+	say "building gitleaks $gitleaks into $cache/bin"
+	mkdir -p "$cache/bin/new"
+	(cd / && GOBIN=$cache/bin/new GOFLAGS='' GOWORK=off CGO_ENABLED=0 go install "github.com/zricethezav/gitleaks/v8@$gitleaks")
+	mv "$cache/bin/new/gitleaks" "$cache/bin/gitleaks-$gitleaks" && rmdir "$cache/bin/new"
+fi
+
 say "ready: $(go version | cut -d' ' -f3), node $(node --version)"

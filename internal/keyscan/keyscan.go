@@ -16,7 +16,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"syscall"
 
 	"github.com/litentry/agentkeys"
@@ -136,7 +135,6 @@ func (s *Scanner) file(path, name string) error {
 	}
 	s.stats.Files++
 	hits := s.Rules.find(text)
-	sort.Slice(hits, func(i, j int) bool { return hits[i].from < hits[j].from })
 	line, at := 1, 0
 	var sum [sha256.Size]byte
 	if len(hits) > 0 {

@@ -3,6 +3,7 @@ package keyscan
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/litentry/agentkeys"
@@ -69,7 +70,7 @@ func word(c byte) bool {
 	return c == '_' || c == '-' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// find returns what stands in text, in order of the rules. No two overlap.
+// find returns what stands in text, in order. No two overlap.
 func (r *Rules) find(text []byte) (hits []hit) {
 	taken := func(from, to int) bool {
 		for _, h := range hits {
@@ -121,6 +122,7 @@ func (r *Rules) find(text []byte) (hits []hit) {
 			}
 		}
 	}
+	slices.SortFunc(hits, func(a, b hit) int { return a.from - b.from })
 	return hits
 }
 
