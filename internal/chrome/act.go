@@ -93,24 +93,63 @@ type point struct{ X, Y float64 }
 
 // click clicks an element's middle, if it is the element that is there.
 func (t *tab) click(ctx context.Context, f frame, n int) error {
+	for range maxPresses {
+		p, err := t.aim(ctx, f, n)
+		if err != nil {
+			return err
+		}
+		if f.s.id == t.main.id {
+			return t.press(ctx, p)
+		}
+		var on struct{ On bool }
+		var armed bool
+		if err := t.ask(ctx, f, &armed, "arm"); err != nil {
+			return err
+		}
+		if err := t.press(ctx, p); err != nil {
+			return err
+		}
+		if err := t.ask(ctx, f, &on, "arrived"); err != nil || on.On {
+			if errors.Is(err, recipe.ErrStale) {
+				return nil // the click led the frame away
+			}
+			return err
+		}
+		if err := wait(ctx); err != nil {
+			return err
+		}
+	}
+	return recipe.ErrStale
+}
+
+// maxPresses is how often a frame that is not drawn yet is clicked.
+const maxPresses = 50
+
+// aim brings an element into sight and returns its middle in the window.
+func (t *tab) aim(ctx context.Context, f frame, n int) (point, error) {
 	var p point
 	if err := t.ask(ctx, f, &p, "aim", value(n)); err != nil {
-		return err
+		return p, err
 	}
 	for f.parent != "" {
 		t.mu.Lock()
 		parent := t.frames[f.parent]
 		if parent == nil || f.owner == "" || f.ownerWorld != parent.world {
 			t.mu.Unlock()
-			return recipe.ErrStale
+			return p, recipe.ErrStale
 		}
 		up := *parent
 		t.mu.Unlock()
 		if err := t.ask(ctx, up, &p, "through", &runtime.CallArgument{ObjectID: f.owner}, value(p.X), value(p.Y)); err != nil {
-			return err
+			return p, err
 		}
 		f = up
 	}
+	return p, nil
+}
+
+// press clicks a point of the window.
+func (t *tab) press(ctx context.Context, p point) error {
 	mouse := input.DispatchMouseEventParams{Type: input.DispatchMouseEventTypeMouseMoved, X: p.X, Y: p.Y}
 	down := mouse
 	down.Type, down.Button, down.Buttons, down.ClickCount = input.DispatchMouseEventTypeMousePressed, input.MouseButtonLeft, 1, 1

@@ -92,7 +92,7 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 		if f.world == "" || id != top.id && !t.b.listed(host(address(all, f))) {
 			continue
 		}
-		args := []*runtime.CallArgument{value(css)}
+		args := []*runtime.CallArgument{value(map[string][]string{"css": css})}
 		for _, c := range f.children {
 			if o := all[c]; o.owner != "" && o.ownerWorld == f.world {
 				args = append(args, &runtime.CallArgument{ObjectID: o.owner})

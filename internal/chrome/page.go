@@ -113,6 +113,7 @@ func (t *tab) run(ctx context.Context, f frame, name string, await bool, args ..
 	return r.Result.Value, nil
 }
 
+// value makes an argument; an empty array, object or text would not arrive.
 func value(v any) *runtime.CallArgument {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -161,7 +161,7 @@
     return r && controls.has(r) || e.hasAttribute('tabindex') || e.hasAttribute('onclick') || e.hasAttribute('contenteditable') || speaks(e);
   };
 
-  const look = (css, ...owners) => {
+  const look = ({css}, ...owners) => {
     styles = new Map();
     const out = [], matched = new Map();
     const walk = (root) => {
@@ -251,6 +251,15 @@
     while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;
     return e;
   };
+  // arm notes whether the next click comes here at all: a frame with a process
+  // of its own gets none before it is drawn.
+  let came = false;
+  const arm = () => {
+    came = false;
+    addEventListener('mousedown', () => { came = true; }, {capture: true, once: true});
+    return true;
+  };
+  const arrived = () => ({on: came});
   // grab readies a field for typing: focused, with all it holds selected.
   const grab = (id) => {
     const e = find(id);
@@ -291,5 +300,5 @@
     else document.addEventListener('DOMContentLoaded', () => done(true), {once: true});
   });
 
-  globalThis.agentkeys = {look, aim, through, grab, choose, checked, read, ready};
+  globalThis.agentkeys = {look, aim, through, arm, arrived, grab, choose, checked, read, ready};
 })();
