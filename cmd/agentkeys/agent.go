@@ -324,6 +324,9 @@ func terms(g local.GrantInfo) string {
 	if g.Rate != nil {
 		parts = append(parts, g.Rate.String())
 	}
+	if g.Minted != nil {
+		parts = append(parts, ownKey(g.Minted))
+	}
 	if g.Expired {
 		parts = append(parts, "EXPIRED "+ago(g.Expires, time.Now()))
 	} else {
@@ -364,6 +367,9 @@ func (a *app) grantsCmd() *cobra.Command {
 					until := ago(g.Expires, time.Now())
 					if g.Expired {
 						until = "EXPIRED"
+					}
+					if g.Minted != nil {
+						used += ", " + ownKey(g.Minted)
 					}
 					paths := join(g.Rules, ", ")
 					if len(g.Unsafe) > 0 {

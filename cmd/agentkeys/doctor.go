@@ -82,6 +82,7 @@ func (a *app) examine(ctx context.Context, p local.Paths) []finding {
 		add("passphrase", "ok", "", "kept by you; 'agentkeys up' asks for it")
 	}
 	a.examineProcess(ctx, p, add)
+	a.examineMinted(ctx, p, add)
 	a.examineBroker(ctx, p, add)
 	a.examineLog(p, add)
 	var fs unix.Statfs_t

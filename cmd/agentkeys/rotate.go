@@ -16,17 +16,25 @@ import (
 func (a *app) rotateCmd() *cobra.Command {
 	var passphraseFile string
 	c := &cobra.Command{
-		Use: "rotate", Short: "Seal every stored key anew under a new root", Args: cobra.NoArgs,
+		Use: "rotate [SERVICE]", Short: "Seal every stored key anew, or have a service make new ones", Args: cobra.MaximumNArgs(1),
 		Long: `Make a new sealing root, seal every stored key and every agent's copy anew under
 it, and destroy the old root. Keys and agents keep working meanwhile. It may be
 interrupted at any point: run it again and it goes on where it stopped.
 
 On a machine that is logged in at a broker the roots are the signer's, and its
 operator makes and destroys them: there, everything is sealed anew under the
-root that is the newest.`,
-		Example: "  agentkeys rotate\n  agentkeys rotate --passphrase-file ~/.agentkeys-passphrase",
-		RunE: func(cmd *cobra.Command, _ []string) error {
+root that is the newest.
+
+With a SERVICE whose management key is stored, the service makes new keys: one
+for each grant and, if you have stored one, your own. The old ones that it had
+made are deleted there once requests under way are over.`,
+		ValidArgsFunction: a.completeStored,
+		Example:           "  agentkeys rotate\n  agentkeys rotate openrouter\n  agentkeys rotate --passphrase-file ~/.agentkeys-passphrase",
+		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
+			if len(args) == 1 {
+				return a.rotateKey(ctx, args[0])
+			}
 			p, err := a.paths()
 			if err != nil {
 				return err

@@ -141,7 +141,8 @@ func (a *app) servicesAddCmd() *cobra.Command {
 
 func (a *app) servicesSetCmd() *cobra.Command {
 	var baseURL, caFile, site string
-	var allow, prices []string
+	var mintURL string
+	var allow, prices, mintParams []string
 	var reset, force bool
 	c := &cobra.Command{
 		Use: "set SERVICE", Short: "Change where a service is reached and what it costs", Args: cobra.ExactArgs(1),
@@ -199,7 +200,21 @@ do not say what a request cost.`,
 				}
 				ch.Prices[model] = text
 			}
-			if !reset && ch.BaseURL == nil && ch.CAPEM == nil && ch.AllowAddresses == nil && ch.Prices == nil && ch.SiteAddress == nil {
+			if cmd.Flags().Changed("mint-url") {
+				ch.MintURL = &mintURL
+			}
+			for _, s := range mintParams {
+				name, value, ok := strings.Cut(s, "=")
+				if !ok || name == "" {
+					return usage(cmd, fmt.Errorf("--mint-param %q: write NAME=VALUE, such as project=proj_example", s))
+				}
+				if ch.MintParameters == nil {
+					ch.MintParameters = map[string]string{}
+				}
+				ch.MintParameters[name] = value
+			}
+			minting := ch.MintURL != nil || ch.MintParameters != nil
+			if !reset && ch.BaseURL == nil && ch.CAPEM == nil && ch.AllowAddresses == nil && ch.Prices == nil && ch.SiteAddress == nil && !minting {
 				return usage(cmd, fmt.Errorf("nothing to set"))
 			}
 			client, err := a.client()
@@ -219,6 +234,8 @@ do not say what a request cost.`,
 	f.StringArrayVar(&allow, "allow-address", nil, "allow this `IP:PORT` though it is loopback or private; may be repeated")
 	f.StringArrayVar(&prices, "price", nil, "`MODEL=IN/OUT` in dollars for a million tokens; may be repeated")
 	f.StringVar(&site, "site-address", "", "a stand-in on this `IP:PORT` plays the service's pages, with --ca")
+	f.StringVar(&mintURL, "mint-url", "", "a management key makes keys at this `URL`")
+	f.StringArrayVar(&mintParams, "mint-param", nil, "`NAME=VALUE` for making keys, such as project=ID; may be repeated")
 	f.BoolVar(&reset, "reset", false, "take back what was set before")
 	f.BoolVar(&force, "force", false, forceHelp)
 	return c

@@ -18,7 +18,7 @@ import (
 )
 
 func (a *app) storeCmd() *cobra.Command {
-	var stdin bool
+	var stdin, management, force bool
 	var fromEnv string
 	var o local.StoreOptions
 	c := &cobra.Command{
@@ -28,10 +28,15 @@ func (a *app) storeCmd() *cobra.Command {
 echo, read from standard input, or taken from an environment variable; never
 from an argument, which other programs could read. The service is asked whether
 the key is good before it is stored. Storing again replaces the key, also for
-the agents it is lent to.`,
+the agents it is lent to.
+
+A management key makes keys: with --management it is kept beside, and lent to
+nobody. From then on each new grant of the service gets a key of its own, which
+is deleted at the service when the grant ends.`,
 		Example: `  agentkeys store openrouter
   pass show openrouter | agentkeys store openrouter --stdin
-  agentkeys store openai --from-env OPENAI_API_KEY`,
+  agentkeys store openai --from-env OPENAI_API_KEY
+  agentkeys store openrouter --management`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return failWith(exitUsage, "usage", errors.New("a key is never an argument: other programs can read those, and your shell keeps them"),
@@ -43,6 +48,12 @@ the agents it is lent to.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if stdin && fromEnv != "" {
 				return usage(cmd, errors.New("the key comes by --stdin or by --from-env, not by both"))
+			}
+			if management && (o.AnyForm || o.NoVerify) {
+				return usage(cmd, errors.New("a management key is always asked about, and has no known form"))
+			}
+			if force && !management {
+				return usage(cmd, errors.New("--force is for --management"))
 			}
 			svc, err := agentkeys.ParseService(args[0])
 			if err != nil {
@@ -67,6 +78,9 @@ the agents it is lent to.`,
 				return err
 			}
 			defer v.Clear()
+			if management {
+				return a.storeManagement(cmd.Context(), client, svc, v, force)
+			}
 			res, err := client.Store(cmd.Context(), svc, v, o)
 			if err != nil {
 				return err
@@ -94,6 +108,8 @@ the agents it is lent to.`,
 	f.StringVar(&fromEnv, "from-env", "", "take the key from the environment variable `NAME`")
 	f.BoolVar(&o.AnyForm, "any-form", false, "accept a key that does not look like one of this service")
 	f.BoolVar(&o.NoVerify, "no-verify", false, "do not ask the service whether the key is good")
+	f.BoolVar(&management, "management", false, "it is a key that makes keys")
+	f.BoolVar(&force, "force", false, "with --management, even if it cannot delete the keys made before")
 	return c
 }
 
@@ -148,7 +164,14 @@ func (a *app) listCmd() *cobra.Command {
 				}
 				var rows [][]string
 				for _, c := range creds {
-					rows = append(rows, []string{c.Service.String(), c.Name, fmt.Sprint(c.Revision), join(c.Agents, ", ")})
+					name, revision := c.Name, fmt.Sprint(c.Revision)
+					switch {
+					case c.Revision == 0:
+						name, revision = name+" (a management key)", "-"
+					case c.Management:
+						name += " (and a management key)"
+					}
+					rows = append(rows, []string{c.Service.String(), name, revision, join(c.Agents, ", ")})
 				}
 				a.table("SERVICE NAME REVISION LENT-TO", rows)
 			})
@@ -183,6 +206,12 @@ func (a *app) showCmd() *cobra.Command {
 					fmt.Fprintf(a.stdout, "  expires   %s\n", ago(d.ExpiresAt, time.Now()))
 				}
 				fmt.Fprintf(a.stdout, "  revision  %d, sealed under epoch %d\n", d.Revision, d.Epoch)
+				if d.KeyID != "" {
+					fmt.Fprintf(a.stdout, "  key id    %s\n", printable(d.KeyID))
+				}
+				if d.Management {
+					fmt.Fprintln(a.stdout, "  minting   there is a management key: each new grant gets a key of its own")
+				}
 				for _, g := range d.Grants {
 					fmt.Fprintf(a.stdout, "  lent to   %s: %s\n", g.Agent, terms(g))
 				}
@@ -237,11 +266,15 @@ name once more, and is recorded in the audit log.`,
 }
 
 func (a *app) rmCmd() *cobra.Command {
-	var force bool
+	var force, management bool
 	c := &cobra.Command{
 		Use: "rm SERVICE", Short: "Remove a stored key", Args: cobra.ExactArgs(1),
-		Long:              "Remove a stored key. A key that is lent is removed only with --force, which\nrevokes its grants first. The key itself stays valid at the service: revoke it\nthere if it should not.",
-		Example:           "  agentkeys rm openrouter\n  agentkeys rm openrouter --force",
+		Long: `Remove a stored key. A key that is lent is removed only with --force, which
+revokes its grants first. A key that you stored stays valid at the service:
+revoke it there if it should not. One that a management key made is deleted
+there. A management key itself goes with --management, and only with --force
+while keys that it made are alive.`,
+		Example:           "  agentkeys rm openrouter\n  agentkeys rm openrouter --force\n  agentkeys rm openrouter --management",
 		ValidArgsFunction: a.completeStored,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			svc, err := agentkeys.ParseService(args[0])
@@ -252,12 +285,18 @@ func (a *app) rmCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := client.Remove(cmd.Context(), svc, force); err != nil {
+			if management {
+				err = client.RemoveManagement(cmd.Context(), svc, force)
+			} else {
+				err = client.Remove(cmd.Context(), svc, force)
+			}
+			if err != nil {
 				return err
 			}
 			return a.print(map[string]any{"service": svc, "removed": true}, func() { fmt.Fprintf(a.stdout, "%s: removed\n", svc) })
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, "revoke the grants for it first")
+	c.Flags().BoolVar(&management, "management", false, "remove the management key, not the key itself")
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -142,7 +143,7 @@ func (h *Host) readBack(ctx context.Context, svc agentkeys.Service, v secret.Val
 type CredentialInfo struct {
 	Service  agentkeys.Service `json:"service"`
 	Name     string            `json:"name"`
-	Revision uint64            `json:"revision"`
+	Revision uint64            `json:"revision"` // 0: there is a management key alone
 	Epoch    uint32            `json:"epoch"`
 	Agents   []agentkeys.Agent `json:"agents"`
 	// Management says that there is a management key too.
@@ -169,6 +170,8 @@ func (h *Host) Credentials(ctx context.Context) ([]CredentialInfo, error) {
 		}
 		out = append(out, c)
 	}
+	out = append(out, h.managedOnly(infos)...)
+	slices.SortFunc(out, func(a, b CredentialInfo) int { return strings.Compare(a.Service.String(), b.Service.String()) })
 	return out, nil
 }
 

@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/mint"
+	"github.com/litentry/agentkeys/internal/vault"
 )
 
 // setMinting changes how keys are minted, if that is asked for.
@@ -64,6 +66,26 @@ func mintingSettings(x *catalog.Exchange) []string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(x.Parameters)) {
 		out = append(out, "for making keys, "+name+" is "+x.Parameters[name])
+	}
+	return out
+}
+
+// managedOnly are the services of which there is a management key and no other.
+func (h *Host) managedOnly(infos []vault.Info) []CredentialInfo {
+	var out []CredentialInfo
+	for _, i := range infos {
+		svc, d, ok := isDrawer(i.Service)
+		if !ok || d != DrawerManagement || slices.ContainsFunc(infos, func(o vault.Info) bool { return o.Service == svc }) {
+			continue
+		}
+		c := CredentialInfo{Service: svc, Epoch: i.Epoch, Agents: []agentkeys.Agent{}, Management: true}
+		if e, err := h.cat.entry(svc); err == nil {
+			c.Name = e.Name
+		}
+		for _, g := range h.grantsFor(svc) {
+			c.Agents = append(c.Agents, g.Agent)
+		}
+		out = append(out, c)
 	}
 	return out
 }
