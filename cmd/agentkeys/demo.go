@@ -20,15 +20,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/litentry/agentkeys/internal/local"
-	"github.com/litentry/agentkeys/internal/testsrv"
 )
 
 func (a *app) demoCmd() *cobra.Command {
 	var keep, fast bool
 	c := &cobra.Command{
 		Use: "demo", Short: "Watch all of it happen on local servers", Args: cobra.NoArgs,
-		Long: `Run the whole story by itself, in a directory of its own and with a local server
-in the place of OpenRouter: no account, no network, nothing of yours is touched.`,
+		Long: `Run the whole story by itself, in a directory of its own and with local servers
+in the place of OpenRouter, its pages and its mail: no account, no network,
+nothing of yours is touched. A browser signs up at the pages; without Chromium
+on this machine that part is left out, and the story begins with a key.`,
 		Example: "  agentkeys demo\n  agentkeys demo --keep",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.demo(cmd.Context(), keep, fast || !a.onTerminal())
@@ -60,10 +61,7 @@ func (a *app) demo(ctx context.Context, keep, fast bool) (err error) {
 	if err != nil {
 		return err
 	}
-	// Random, so that nobody can take it for a real one, and made here, so
-	// that it is nowhere in this program.
-	key, wrong := "sk-or-v1-"+randomHex(32), "sk-or-v1-"+randomHex(32)
-	srv, err := testsrv.Start(testsrv.Options{Shape: testsrv.OpenRouter, Keys: map[string]string{"the real key": key}, Gap: 40 * time.Millisecond})
+	v, err := openVendor()
 	if err != nil {
 		return err
 	}
@@ -75,7 +73,7 @@ func (a *app) demo(ctx context.Context, keep, fast bool) (err error) {
 		down := exec.Command(exe, "down")
 		down.Env = s.env
 		_ = down.Run()
-		_ = srv.Close()
+		v.close()
 		if keep {
 			fmt.Fprintf(a.stdout, "\nIt is all in %s: AGENTKEYS_HOME=%s agentkeys audit verify\n", home, home)
 			return
@@ -85,27 +83,27 @@ func (a *app) demo(ctx context.Context, keep, fast bool) (err error) {
 	ca := filepath.Join(home, "stand-in-ca.pem")
 	if err := errors.Join(
 		os.WriteFile(filepath.Join(home, "passphrase"), []byte(randomHex(24)+"\n"), 0o600),
-		os.WriteFile(ca, srv.CAPEM(), 0o600),
+		os.WriteFile(ca, v.caPEM(), 0o600),
 	); err != nil {
 		return err
 	}
-	return s.tell(srv, ca, key, wrong)
+	return s.tell(v, ca)
 }
 
-func (s *story) tell(srv *testsrv.Server, ca, key, wrong string) error {
-	fmt.Fprintf(s.a.stdout, "A local server plays OpenRouter at %s. Everything else is the real thing.\n", srv.URL())
+func (s *story) tell(v *demoVendor, ca string) error {
+	fmt.Fprintf(s.a.stdout, "Local servers play OpenRouter: its API at %s, its pages at %s, and its mail. Everything else is the real thing.\n", v.api.URL(), v.site.Addr())
 	agent := []string{"run", "--as", "coder", "--", "agentkeys", "demo", "agent"}
 	steps := []func() error{
-		func() error { return s.run("One background process, on loopback, for this demo only.", "", 0, "up") },
+		func() error {
+			return s.run("One background process, on loopback, for this demo only. It takes the mail of this wallet too.", "", 0, "up", "--mail-resolver", v.names.Addr())
+		},
 		func() error {
 			return s.run("OpenRouter is to be reached at the stand-in, an address nothing may dial unless you say so.", "", 0,
-				"services", "set", "openrouter", "--base-url", srv.URL()+"/api/v1", "--ca", ca, "--allow-address", srv.Addr())
+				"services", "set", "openrouter", "--base-url", v.api.URL()+"/api/v1", "--ca", ca, "--allow-address", v.api.Addr(), "--site-address", v.site.Addr().String())
 		},
+		func() error { return s.getKey(v) },
 		func() error {
-			return s.run("A key with a slip in it: the service itself is asked, and it is not stored.", wrong, exitRefused, "store", "openrouter", "--stdin")
-		},
-		func() error {
-			return s.run("The right key. It is encrypted before it touches the disk.", key, 0, "store", "openrouter", "--stdin")
+			return s.run("A key with a slip in it: the service itself is asked, and what is stored stays.", "sk-or-v1-"+randomHex(32), exitRefused, "store", "openrouter", "--stdin")
 		},
 		func() error { return s.run("An agent, with a wallet of its own.", "", 0, "agent", "create", "coder") },
 		func() error {
@@ -130,7 +128,7 @@ func (s *story) tell(srv *testsrv.Server, ca, key, wrong string) error {
 			return s.run("And the record is whole.", "", 0, "audit", "verify")
 		},
 		s.forge,
-		func() error { return s.search(srv, key) },
+		func() error { return s.search(v) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -243,7 +241,7 @@ func (s *story) forge() error {
 }
 
 // search looks for the key wherever the demo left anything.
-func (s *story) search(srv *testsrv.Server, key string) error {
+func (s *story) search(v *demoVendor) error {
 	s.say("Where is the key now? Not in any file, and not with the agent:")
 	files, hits := 0, 0
 	err := filepath.WalkDir(s.home, func(path string, d os.DirEntry, err error) error {
@@ -255,9 +253,11 @@ func (s *story) search(srv *testsrv.Server, key string) error {
 			return err
 		}
 		files++
-		if bytes.Contains(data, []byte(key)) || bytes.Contains(data, []byte(strings.TrimPrefix(key, "sk-or-v1-"))) {
-			hits++
-			fmt.Fprintf(s.a.stdout, "    found in %s\n", path)
+		for _, key := range v.secrets() {
+			if bytes.Contains(data, []byte(strings.TrimPrefix(key, "sk-or-v1-"))) {
+				hits++
+				fmt.Fprintf(s.a.stdout, "    found in %s\n", path)
+			}
 		}
 		return nil
 	})
@@ -265,8 +265,8 @@ func (s *story) search(srv *testsrv.Server, key string) error {
 		return err
 	}
 	used := 0
-	for _, r := range srv.Requests() {
-		if r.Key == "the real key" {
+	for _, r := range v.api.Requests() {
+		if r.Key != "" {
 			used++
 		}
 	}

@@ -209,7 +209,18 @@ func launched(b *chrome.Browser, err error) (provision.Browser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, nil
+	return shooter{b}, nil
+}
+
+type shooter struct{ *chrome.Browser }
+
+func (s shooter) Shot(ctx context.Context) ([]byte, error) {
+	if b, ok := any(s.Browser).(interface {
+		Shot(context.Context) ([]byte, error)
+	}); ok {
+		return b.Shot(ctx)
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // person shows a person what is wanted in the window, and waits for it.

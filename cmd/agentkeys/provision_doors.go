@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/chrome"
 	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/provision"
 )
 
@@ -34,7 +36,7 @@ func (p *provisioning) doors(run *provision.Run, k keep) (done func() error, err
 		signup.Shot = p.shot
 	}
 	run.Doors = []provision.Door{
-		p.federate(run.Service), p.mint(run.Service),
+		p.federate(e), p.mint(e),
 		provision.NewConsent(e, rt, p.show()), signup, p.bring(e),
 	}
 	return func() error { return nil }, nil
@@ -113,21 +115,67 @@ func (p *provisioning) bring(e *catalog.Entry) provision.Door {
 }
 
 // federate is the door of who has set up an exchange of tokens.
-func (p *provisioning) federate(svc agentkeys.Service) provision.Door {
+func (p *provisioning) federate(e *catalog.Entry) provision.Door {
 	return &provision.Ready{
 		Door: catalog.Federate,
-		See: func(context.Context) (provision.Opening, error) {
-			return provision.Opening{Why: "not set up", Fix: fmt.Sprintf("'agentkeys federate %s' shows how", svc)}, nil
+		See: func(ctx context.Context) (provision.Opening, error) {
+			f, err := p.client.Federation(ctx, e.ID)
+			if code(err) != "" {
+				return provision.Opening{Why: e.Doors[catalog.Federate].Fact}, nil
+			}
+			o := provision.Opening{Open: f.Set, Fix: fmt.Sprintf("'agentkeys federate %s' shows what to enter where", e.ID)}
+			switch {
+			case err != nil:
+				return provision.Opening{}, err
+			case f.Set:
+				o.Fix = ""
+				o.Does = []string{"a token of " + f.Issuer + " is exchanged at " + f.URL + " as one is needed: there is no key"}
+			case f.Issuer == "":
+				o.Why, o.Fix = "it takes a broker, whose issuer the service believes", "'agentkeys login --broker URL'; then 'agentkeys federate "+e.ID.String()+"'"
+			default:
+				o.Why = "it is known, and not set up"
+			}
+			return o, nil
+		},
+		Try: func(ctx context.Context) (provision.Found, error) {
+			r, err := p.client.CheckFederation(ctx, e.ID)
+			if err != nil {
+				return provision.Found{}, err
+			}
+			return provision.Found{
+				Without: "no key is needed: a token was exchanged, and the service takes it (" + string(r.Verdict) + ")",
+				Detail:  "tokens are renewed while they are in use; nothing is stored",
+			}, nil
 		},
 	}
 }
 
 // mint is the door of who has a management key.
-func (p *provisioning) mint(svc agentkeys.Service) provision.Door {
+func (p *provisioning) mint(e *catalog.Entry) provision.Door {
 	return &provision.Ready{
 		Door: catalog.Mint,
-		See: func(context.Context) (provision.Opening, error) {
-			return provision.Opening{Why: "there is no management key", Fix: fmt.Sprintf("'agentkeys store %s --management' takes one", svc)}, nil
+		See: func(ctx context.Context) (provision.Opening, error) {
+			if e.Minting == nil {
+				return provision.Opening{Why: e.Doors[catalog.Mint].Fact}, nil
+			}
+			all, err := p.client.Credentials(ctx)
+			if err != nil {
+				return provision.Opening{}, err
+			}
+			o := provision.Opening{
+				Open: slices.ContainsFunc(all, func(c local.CredentialInfo) bool { return c.Service == e.ID && c.Management }),
+				Does: []string{"each grant gets a key of its own, made with the management key that you keep here, and deleted with the grant"},
+			}
+			if !o.Open {
+				o.Why, o.Fix = "there is no management key here", fmt.Sprintf("'agentkeys store %s --management' takes one", e.ID)
+			}
+			return o, nil
+		},
+		Try: func(context.Context) (provision.Found, error) {
+			return provision.Found{
+				Without: "no key of your own is needed: each grant gets one, made with your management key",
+				Detail:  fmt.Sprintf("lend it with 'agentkeys grant AGENT %s'; 'agentkeys rotate %s' makes one of your own", e.ID, e.ID),
+			}, nil
 		},
 	}
 }
