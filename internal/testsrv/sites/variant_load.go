@@ -68,7 +68,7 @@ func loadVariants() []Change {
 		})},
 		{Name: "shown-late", What: "pages show nothing for a second and a half", Want: passes(), pages: script(`
 			document.documentElement.style.display = 'none'; setTimeout(() => { document.documentElement.style.display = ''; }, 1500);`)},
-		{Name: "drip", What: "pages come in pieces of 200 bytes", Want: passes(), pages: wrapped(drip)},
+		{Name: "drip", What: "pages come in pieces of 100 bytes", Want: passes(), pages: wrapped(drip)},
 		{Name: "endless", What: "no page ever ends: blanks go on and on", Want: passes("no-load", "missing"), pages: wrapped(endless)},
 		{Name: "hangs", What: "no page is ever answered", Want: stops("no-load"), pages: always(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })},
 		{Name: "error-once", What: "the first document is an error of the server", Want: passes("no-load"), pages: once(status(http.StatusInternalServerError, "Internal server error"))},
@@ -143,9 +143,9 @@ func hold(w http.ResponseWriter, r *http.Request, plain http.Handler) (*holding,
 func drip(w http.ResponseWriter, r *http.Request, plain http.Handler) {
 	held, page := hold(w, r, plain)
 	for page && held.body.Len() > 0 && r.Context().Err() == nil {
-		_, _ = w.Write(held.body.Next(200))
+		_, _ = w.Write(held.body.Next(100))
 		_ = http.NewResponseController(w).Flush()
-		pause(r, 5*time.Millisecond)
+		pause(r, 40*time.Millisecond)
 	}
 }
 

@@ -46,8 +46,7 @@ func one(f func(Letter) Letter) func(*Site, Letter) []Letter {
 
 // domainOf is the domain that a letter comes from.
 func domainOf(l Letter) string {
-	_, domain, _ := strings.Cut(strings.TrimSuffix(l.From, ">"), "@")
-	return domain
+	return strings.TrimSuffix(l.From[strings.LastIndexByte(l.From, '@')+1:], ">")
 }
 
 // forged is a letter of the attacker's: its link leads elsewhere, and its code
