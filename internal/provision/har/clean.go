@@ -122,11 +122,13 @@ func (s *scrubber) learn(e *Entry) {
 		for _, f := range fields {
 			note(f.Name, f.Value)
 		}
-		visit(body, "", note)
+		visit(body, note)
+		s.keys(p.Text)
 	}
 	if strings.Contains(e.Response.Content.MimeType, "json") {
-		visit(e.Response.Content.Text, "", note)
+		visit(e.Response.Content.Text, note)
 	}
+	s.keys(e.Response.Content.Text)
 }
 
 // entry returns an entry without what is secret.
@@ -145,7 +147,7 @@ func (s *scrubber) entry(e Entry) Entry {
 			name, value, _ := strings.Cut(part, "=")
 			if name, err := url.QueryUnescape(name); err == nil && part != "" {
 				value, _ := url.QueryUnescape(value)
-				q.Query = append(q.Query, Pair{Name: name, Value: value})
+				q.Query = append(q.Query, Pair{Name: s.text(name), Value: s.text(value)})
 			}
 		}
 	}
@@ -158,7 +160,7 @@ func (s *scrubber) entry(e Entry) Entry {
 			if isSecret(f.Name) {
 				f.Value = s.fakeOf(f.Value)
 			}
-			f.Name, f.Value, f.FileName = s.text(f.Name), s.text(f.Value), s.text(f.FileName)
+			f.Name, f.Value, f.FileName = s.text(f.Name), s.deep(f.Value, levels), s.text(f.FileName)
 			post.Params = append(post.Params, f)
 		}
 	}
@@ -237,6 +239,9 @@ func cookies(h Pair) (list []Cookie) {
 	return list
 }
 
+// levels is how often what is hidden may be escaped in an address.
+const levels = 4
+
 // address scrubs an address: its fragment goes, and the values in its query
 // that their names say to be secret.
 func (s *scrubber) address(text string) string {
@@ -255,6 +260,8 @@ func (s *scrubber) address(text string) string {
 			} else {
 				pairs[i] = name + "="
 			}
+		} else {
+			pairs[i] = s.deep(name, levels) + "=" + s.deep(value, levels)
 		}
 	}
 	return s.text(head + "?" + strings.Join(pairs, "&"))
@@ -294,7 +301,7 @@ func form(mimeType, text string) (fields []Param, body string) {
 
 // visit calls note for each string and number of a JSON text, with the name
 // that it stands under.
-func visit(text, _ string, note func(name, value string)) {
+func visit(text string, note func(name, value string)) {
 	v, ok := decode(text)
 	if !ok {
 		return

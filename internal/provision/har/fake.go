@@ -1,8 +1,9 @@
 package har
 
 import (
-	"bytes"
 	"crypto/rand"
+	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -11,19 +12,20 @@ import (
 type scrubber struct {
 	key   func([]byte) bool
 	fakes map[string]string // by what they stand for
+	made  map[string]bool   // the fakes themselves
 	order []string          // keys of fakes, longest first
 	swap  *strings.Replacer
 }
 
 func newScrubber(key func([]byte) bool) *scrubber {
-	return &scrubber{key: key, fakes: map[string]string{}}
+	return &scrubber{key: key, fakes: map[string]string{}, made: map[string]bool{}}
 }
 
 // hide makes a fake of a value, which is replaced by it in every spelling from
 // the next ready on.
 func (s *scrubber) hide(value string) {
 	if len(value) >= minHidden && s.fakes[value] == "" {
-		s.fakes[value] = s.fake(value)
+		s.known(value)
 	}
 }
 
@@ -69,11 +71,40 @@ func (s *scrubber) text(t string) string {
 	return s.keys(s.swap.Replace(t))
 }
 
-// finds reports whether a text holds what was to be hidden.
-func (s *scrubber) finds(b []byte) bool {
-	for _, value := range s.order {
-		for _, form := range spellings(value) {
-			if len(form) >= minHidden && bytes.Contains(b, []byte(form)) {
+// deep replaces what is hidden in a text that may be escaped as in a URL, and
+// that more than once.
+func (s *scrubber) deep(t string, levels int) string {
+	t = s.text(t)
+	if levels == 0 || strings.IndexByte(t, '%') < 0 {
+		return t
+	}
+	plain, err := url.QueryUnescape(t)
+	if err != nil || plain == t {
+		return t
+	}
+	if clean := s.deep(plain, levels-1); clean != plain {
+		return url.QueryEscape(clean)
+	}
+	return t
+}
+
+// finds reports whether a value, which is an archive or a part of one, holds
+// what was to be hidden. Numbers and times are not texts.
+func (s *scrubber) finds(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String:
+		return s.swap.Replace(v.String()) != v.String()
+	case reflect.Pointer:
+		return !v.IsNil() && s.finds(v.Elem())
+	case reflect.Slice:
+		for i := range v.Len() {
+			if s.finds(v.Index(i)) {
+				return true
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).IsExported() && s.finds(v.Field(i)) {
 				return true
 			}
 		}
@@ -101,17 +132,13 @@ func (s *scrubber) isKey(w string) bool {
 	if len(w) < minWord || !s.key([]byte(w)) {
 		return false
 	}
-	for _, f := range s.fakes {
-		if f == w {
-			return false
-		}
-	}
-	return true
+	return !s.made[w]
 }
 
 func (s *scrubber) known(w string) string {
 	if s.fakes[w] == "" {
 		s.fakes[w] = s.fake(w)
+		s.made[s.fakes[w]] = true
 	}
 	return s.fakes[w]
 }

@@ -56,7 +56,18 @@ func Parse(data []byte) (*Archive, error) {
 	if err := json.Unmarshal(data, a); err != nil {
 		return nil, fmt.Errorf("%w: a field has a value of another kind", ErrHAR)
 	}
-	return a, a.validate()
+	if err := a.validate(); err != nil {
+		return nil, err
+	}
+	if a.Log.Pages == nil {
+		a.Log.Pages = []Page{}
+	}
+	for _, e := range a.Log.Entries {
+		if p := e.Request.Post; p != nil && p.Params == nil {
+			p.Params = []Param{}
+		}
+	}
+	return a, nil
 }
 
 // complete reports whether an object has its fields, and no others.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -179,13 +180,17 @@ func (r *Recorder) Failed(id, why string) {
 func (r *Recorder) WriteTo(w io.Writer) (int64, error) {
 	r.mu.Lock()
 	a, s := r.scrubbed()
+	// A fake may hold a short code by chance: another one does not.
+	for try := 0; try < 2 && s.finds(reflect.ValueOf(a)); try++ {
+		a, s = r.scrubbed()
+	}
 	r.mu.Unlock()
+	if s.finds(reflect.ValueOf(a)) {
+		return 0, ErrLeak
+	}
 	b, err := a.encode()
 	if err != nil {
 		return 0, err
-	}
-	if s.finds(b) {
-		return 0, ErrLeak
 	}
 	n, err := w.Write(b)
 	return int64(n), err

@@ -60,6 +60,8 @@ func spellings(s string) (list []string) {
 		add(lowerHex(e))
 	}
 	add(html.EscapeString(s))
+	add(html.EscapeString(inJSON(s, false)))
+	add(url.QueryEscape(inJSON(s, false)))
 	add(numeric(s, "&#%d;"))
 	add(numeric(s, "&#x%x;"))
 	add(strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;").Replace(s))
