@@ -78,13 +78,13 @@ type Server struct {
 	done  chan struct{}
 	keys  *issuerKeys
 
-	mu     sync.Mutex
-	rule   Rule
-	life   time.Duration
-	down   int // the status that every request gets; 0: none
-	given  map[[sha256.Size]byte]token
-	asked  []Asked
-	number int
+	mu    sync.Mutex
+	rule  Rule
+	life  time.Duration
+	down  int // the status that every request gets; 0: none
+	given map[[sha256.Size]byte]token
+	asked []Asked
+	made  []string
 }
 
 type token struct {
@@ -218,6 +218,14 @@ func (s *Server) Asked() []Asked {
 	return slices.Clone(s.asked)
 }
 
+// Given returns every token that was given, oldest first, for who looks whether
+// one is anywhere that it should not be.
+func (s *Server) Given() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.made)
+}
+
 // Close stops listening and cuts every connection.
 func (s *Server) Close() error {
 	err := s.http.Close()
@@ -272,8 +280,8 @@ func (s *Server) exchange(w http.ResponseWriter, r *http.Request) {
 	}
 	made := s.vend.prefix + rand.Text() + rand.Text()
 	s.mu.Lock()
-	s.number++
-	asked.Label = "token-" + strconv.Itoa(s.number)
+	s.made = append(s.made, made)
+	asked.Label = "token-" + strconv.Itoa(len(s.made))
 	s.given[sha256.Sum256([]byte(made))] = token{asked.Label, s.o.Now().Add(life)}
 	s.mu.Unlock()
 	answer(http.StatusOK, map[string]any{"access_token": made, "token_type": s.vend.kind, "expires_in": int(life / time.Second)})
