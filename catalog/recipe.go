@@ -80,7 +80,9 @@ type Step struct {
 	// Grade is what the step rests on, "" if that is not said.
 	Grade Grade
 	// Cleans is on a step that takes away a key of this run's name, before one is
-	// made: it is done only where an earlier run may have made one.
+	// made: it is done only where an earlier run may have made one. Steps that
+	// clean one after the other are passed over with the first of them, which
+	// has KeyMark in At or If.
 	Cleans bool
 }
 

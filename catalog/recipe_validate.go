@@ -21,7 +21,11 @@ func (r *Recipe) validate(d *document, n *yaml.Node) {
 			d.fail(n, "%s: a key has a name in the stage key only", s.Name)
 		}
 	}
-	clean := slices.IndexFunc(r.Key, func(s Step) bool { return s.Cleans })
+	for i, s := range r.Key {
+		if s.Cleans && (i == 0 || !r.Key[i-1].Cleans) && !s.marked() {
+			d.fail(at("key"), "%s cleans, and has no %s in at or if: it could take away another key", s.Name, KeyMark)
+		}
+	}
 	accounts := count(r.Register, makes("account"))
 	made := slices.IndexFunc(r.Key, makes("key"))
 	read := slices.IndexFunc(r.Key, func(s Step) bool { return s.Pattern == StepExtract })
@@ -44,8 +48,6 @@ func (r *Recipe) validate(d *document, n *yaml.Node) {
 		d.fail(at("key"), "one step of key, and no more, reads the key")
 	case read < made:
 		d.fail(at("key"), "the key is read before it is made")
-	case clean >= 0 && !r.Key[clean].marked():
-		d.fail(at("key"), "the first step that cleans has no %s in at or if, and could take away another key", KeyMark)
 	case slices.ContainsFunc(r.Key[made:], func(s Step) bool { return s.Cleans }):
 		d.fail(at("key"), "a step cleans after the key is made")
 	}

@@ -20,7 +20,14 @@ const shotTime = 10 * time.Second
 func (r *Run) Stage(ctx context.Context, s Stage) (secret.Value, error) {
 	steps := map[Stage][]catalog.Step{StageRegister: r.Recipe.Register, StageLogin: r.Recipe.Login, StageKey: r.Recipe.Key}[s]
 	var key secret.Value
+	kept := false
 	for i := range steps {
+		// What the first of some steps that clean did not find by its name, those
+		// behind it would take for something else: another key, perhaps.
+		behind := steps[i].Cleans && i > 0 && steps[i-1].Cleans
+		if behind && kept {
+			continue
+		}
 		step, unnamed := r.named(ctx, steps[i])
 		c := newCourse(r, &step, Event{Stage: s, Index: i, Total: len(steps)})
 		if unnamed != nil {
@@ -36,6 +43,9 @@ func (r *Run) Stage(ctx context.Context, s Stage) (secret.Value, error) {
 				cancel()
 			}
 			return secret.Value{}, err
+		}
+		if !behind {
+			kept = c.passed
 		}
 		if !found.IsZero() {
 			key.Clear()
@@ -67,7 +77,8 @@ type course struct {
 	same         time.Duration // for how long the view has been what it is
 	blind        bool          // the page is not the step's yet: it has not been opened
 	began        time.Time
-	called       int // how often a person was called
+	called       int  // how often a person was called
+	passed       bool // over: its turn did not come
 	dismissed    map[string]bool
 }
 
@@ -103,7 +114,7 @@ func (c *course) match(css string) {
 // run does the step, unless its turn does not come.
 func (c *course) run(ctx context.Context) (secret.Value, error) {
 	due, err := c.due(ctx)
-	if err != nil || !due {
+	if c.passed = !due; err != nil || !due {
 		return secret.Value{}, err
 	}
 	c.spent, c.wait, c.blind = 0, firstWait, c.step.Pattern == catalog.StepOpen
