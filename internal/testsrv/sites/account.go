@@ -54,10 +54,15 @@ func (s *Site) Accounts() (list []Account) {
 func (s *Site) resume(c *call) *session {
 	if cookie, err := c.Cookie(s.plan.cookie); err == nil {
 		s.mu.Lock()
-		ses := s.sessions[digestOf(cookie.Value)]
+		ses, ok := s.sessions[digestOf(cookie.Value)]
 		s.mu.Unlock()
-		if ses != nil {
+		switch {
+		case ses != nil:
 			return ses
+		case ok:
+			// A request that was under way while somebody signed in must not take
+			// the new cookie away again.
+			return &session{csrf: random(43, urlSafe), data: map[string]string{}}
 		}
 	}
 	return s.begin(c, &session{data: map[string]string{}})
@@ -92,7 +97,9 @@ func (c *call) account() *account {
 func (c *call) enterAs(a *account) {
 	if cookie, err := c.Cookie(c.s.plan.cookie); err == nil {
 		c.s.mu.Lock()
-		delete(c.s.sessions, digestOf(cookie.Value))
+		if _, ok := c.s.sessions[digestOf(cookie.Value)]; ok {
+			c.s.sessions[digestOf(cookie.Value)] = nil // spent
+		}
 		c.s.mu.Unlock()
 	}
 	c.s.mu.Lock()
