@@ -251,7 +251,7 @@ func TestFiles(t *testing.T) {
 	}
 	home := filepath.Join(s.home, "ak")
 	s.reservePort(filepath.Join(home, "data"))
-	service := strings.ReplaceAll(read(t, "catalog", "groq.yaml"), "id: groq", "id: mine")
+	service := strings.ReplaceAll(read(t, "catalog", "deepseek.yaml"), "id: deepseek", "id: mine")
 	service = regexp.MustCompile(`(?m)^mail_tag: .*$`).ReplaceAllString(service, "mail_tag: none")
 	if err := os.WriteFile(filepath.Join(s.dir, "mine.yaml"), []byte(service), 0o600); err != nil {
 		t.Fatal(err)

@@ -20,11 +20,12 @@ func TestCleansOnlyTheKeyOfThisRun(t *testing.T) {
 		steps   []catalog.Step
 		want    []string
 	}{
-		"it is there":                {[]string{"Delete agentkeys-1", "Delete"}, []catalog.Step{clean("Delete " + KeyName), clean("Delete")}, []string{"click Delete agentkeys-1", "click Delete"}},
-		"another is there":           {[]string{"Delete"}, []catalog.Step{clean("Delete " + KeyName), clean("Delete"), clean("Delete")}, nil},
-		"the second is not":          {[]string{"Delete agentkeys-1", "Delete"}, []catalog.Step{clean("Delete " + KeyName), clean("More"), clean("Delete")}, []string{"click Delete agentkeys-1", "click Delete"}},
-		"something is between":       {[]string{"Open", "Delete agentkeys-1"}, []catalog.Step{clean("Remove " + KeyName), other, clean("Delete " + KeyName)}, []string{"click Open", "click Delete agentkeys-1"}},
-		"what is not there cleans 0": {nil, []catalog.Step{clean("Delete " + KeyName), clean("Delete")}, nil},
+		"it is there":          {[]string{"Delete agentkeys-1", "Delete"}, []catalog.Step{clean("Delete " + KeyName), clean("Delete")}, []string{"click Delete agentkeys-1", "click Delete"}},
+		"another is there":     {[]string{"Delete"}, []catalog.Step{clean("Delete " + KeyName), clean("Delete"), clean("Delete")}, nil},
+		"the second is not":    {[]string{"Delete agentkeys-1", "Delete"}, []catalog.Step{clean("Delete " + KeyName), clean("More"), clean("Delete")}, []string{"click Delete agentkeys-1", "click Delete"}},
+		"something is between": {[]string{"Open", "Delete agentkeys-1"}, []catalog.Step{clean("Remove " + KeyName), other, clean("Delete " + KeyName)}, []string{"click Open", "click Delete agentkeys-1"}},
+		"nothing is between":   {[]string{"Delete agentkeys-1"}, []catalog.Step{clean("Remove " + KeyName), other, clean("Delete " + KeyName)}, []string{"click Delete agentkeys-1"}},
+		"nothing is there":     {nil, []catalog.Step{clean("Delete " + KeyName), clean("Delete")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &doc{}
