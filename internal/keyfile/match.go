@@ -198,14 +198,27 @@ func (m *Matcher) management(name string) (Match, bool) {
 	return Match{}, false
 }
 
+// byTitle goes by the site and, where that is nobody's, by how the title
+// begins.
 func (m *Matcher) byTitle(it Item) (out []known) {
-	site, err := publicsuffix.EffectiveTLDPlusOne(it.Host)
-	title := squeeze(it.Name)
+	if site, err := publicsuffix.EffectiveTLDPlusOne(it.Host); err == nil {
+		for _, k := range m.entries {
+			if slices.Contains(k.sites, site) {
+				out = append(out, k)
+			}
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	title := strings.ToLower(it.Name)
 	for _, k := range m.entries {
-		switch {
-		case err == nil && slices.Contains(k.sites, site),
-			strings.HasPrefix(title, squeeze(k.Name)), strings.HasPrefix(title, squeeze(k.ID.String())):
-			out = append(out, k)
+		for _, name := range []string{strings.ToLower(k.Name), k.ID.String()} {
+			rest, ok := strings.CutPrefix(title, name)
+			if ok && (rest == "" || squeeze(rest[:1]) == "") {
+				out = append(out, k)
+				break
+			}
 		}
 	}
 	return out
