@@ -47,7 +47,8 @@ type seen struct {
 	} `json:"frames"`
 }
 
-// Look implements recipe.Page. It asks all frames at once.
+// Look implements recipe.Page. It asks all frames at once, those of hosts that
+// are not listed too: what a bot check says of itself is worth knowing.
 func (t *tab) Look(ctx context.Context, css []string) (recipe.View, error) {
 	if css == nil {
 		css = []string{}
@@ -55,6 +56,16 @@ func (t *tab) Look(ctx context.Context, css []string) (recipe.View, error) {
 	for {
 		if err := t.state(ctx); err != nil {
 			return recipe.View{}, err
+		}
+		// What goes away is not worth a look; most often its successor is there
+		// in a moment.
+		for end := time.Now().Add(busyTime); t.busy() && time.Now().Before(end); {
+			if err := wait(ctx); err != nil {
+				return recipe.View{}, err
+			}
+		}
+		if t.busy() {
+			return recipe.View{URL: bare(t.top().url, true), Loading: true}, t.state(ctx)
 		}
 		v, err := t.look(ctx, css)
 		if err == nil || !errors.Is(err, recipe.ErrStale) {
@@ -70,7 +81,6 @@ func (t *tab) Look(ctx context.Context, css []string) (recipe.View, error) {
 func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 	t.owners(ctx)
 	t.mu.Lock()
-	loading := t.loading
 	all := make(map[cdp.FrameID]frame, len(t.frames))
 	for id, f := range t.frames {
 		all[id] = *f
@@ -89,7 +99,7 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 	answers := make(chan answer, len(all))
 	asked := 0
 	for id, f := range all {
-		if f.world == "" || id != top.id && !t.b.listed(host(address(all, f))) {
+		if f.world == "" {
 			continue
 		}
 		args := []*runtime.CallArgument{value(map[string][]string{"css": css})}
@@ -117,7 +127,7 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 		}
 	}
 	s := told[top.id]
-	v := recipe.View{URL: bare(s.URL, true), Loading: loading || s.State == "loading", Status: s.Status}
+	v := recipe.View{URL: bare(s.URL, true), Loading: s.State == "loading", Status: s.Status}
 	t.add(&v, all, told, top.id)
 	return v, nil
 }
@@ -184,6 +194,8 @@ func (t *tab) owners(ctx context.Context) {
 		}
 	}
 	t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, busyTime)
+	defer cancel()
 	for _, j := range jobs {
 		o, err := cdp.Call(ctx, j.parent.s, dom.GetFrameOwner, dom.GetFrameOwnerParams{FrameID: j.f.id})
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	jsonv2 "github.com/chromedp/cdproto/cdp/jsonv2"
@@ -100,7 +101,9 @@ func (t *tab) run(ctx context.Context, f frame, name string, await bool, args ..
 	if await {
 		p.AwaitPromise = new(true)
 	}
-	r, err := cdp.Call(ctx, f.s, runtime.CallFunctionOn, p)
+	r, err := patient(ctx, t, func(ctx context.Context) (runtime.CallFunctionOnResult, error) {
+		return cdp.Call(ctx, f.s, runtime.CallFunctionOn, p)
+	})
 	var refused *refusal
 	switch {
 	case errors.As(err, &refused):
@@ -111,6 +114,40 @@ func (t *tab) run(ctx context.Context, f frame, name string, await bool, args ..
 		return nil, fmt.Errorf("the script failed in a page (%s)", name)
 	}
 	return r.Result.Value, nil
+}
+
+// errBusy: the browser puts off all questions to a page that is about to go.
+var errBusy = fmt.Errorf("%w: the page is about to go", recipe.ErrStale)
+
+// busyTime is how long a page that is about to go is waited for.
+const busyTime = time.Second
+
+// patient calls f, which asks a page, but waits no longer than busyTime where
+// the page is about to go: its successor may be long in coming.
+func patient[R any](ctx context.Context, t *tab, f func(context.Context) (R, error)) (R, error) {
+	within, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(busyTime, func() {
+		for within.Err() == nil {
+			if t.busy() {
+				cancel(errBusy)
+			}
+			_ = wait(within)
+		}
+	})
+	defer timer.Stop()
+	r, err := f(within)
+	if err != nil && context.Cause(within) == errBusy && ctx.Err() == nil {
+		return r, errBusy
+	}
+	return r, err
+}
+
+// busy reports whether another document is on its way.
+func (t *tab) busy() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.loading
 }
 
 // value makes an argument; an empty array, object or text would not arrive.

@@ -98,7 +98,11 @@
     if (!h || holds(p.at, h) || holds(e, h)) return false;
     const label = h.closest('label');
     if (label && label.control === e || p.at.tagName === 'LABEL' && p.at.control === h) return false;
-    return !(holds(h, p.at) && style(p.at).pointerEvents === 'none');
+    if (!holds(h, p.at)) return true;
+    // An outer element at the point: the inner one takes no clicks, or is in a
+    // closed root, whose host stands for all of it.
+    const root = p.at.getRootNode();
+    return !(style(p.at).pointerEvents === 'none' || root instanceof ShadowRoot && root.mode === 'closed' && root.host === h);
   };
 
   // shown is the text of an element without what stands in fields.
@@ -240,11 +244,22 @@
   const through = (owner, x, y) => {
     styles = new Map();
     if (!owner?.isConnected || !box(owner)) return null;
-    const r = owner.getBoundingClientRect(), s = style(owner);
-    x += r.left + owner.clientLeft + parseFloat(s.paddingLeft);
-    y += r.top + owner.clientTop + parseFloat(s.paddingTop);
-    if (x < 0 || y < 0 || x >= innerWidth || y >= innerHeight) return null;
-    return hit(x, y) === owner ? {x, y} : null;
+    const at = () => {
+      const r = owner.getBoundingClientRect(), s = style(owner);
+      return {x: x + r.left + owner.clientLeft + parseFloat(s.paddingLeft), y: y + r.top + owner.clientTop + parseFloat(s.paddingTop)};
+    };
+    const out = (p) => p.x < 0 || p.y < 0 || p.x >= innerWidth || p.y >= innerHeight;
+    let p = at();
+    if (out(p)) {
+      owner.scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'});
+      p = at();
+      if (out(p)) scrollBy({left: p.x - innerWidth / 2, top: p.y - innerHeight / 2, behavior: 'instant'});
+      p = at();
+    }
+    if (out(p)) return null;
+    // A closed root shows its host at the point.
+    const h = hit(p.x, p.y);
+    return h === owner || owner.getRootNode().mode === 'closed' && owner.getRootNode().host === h ? p : null;
   };
   const active = () => {
     let e = document.activeElement;
