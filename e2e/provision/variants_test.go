@@ -1,0 +1,184 @@
+package provision_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/litentry/agentkeys/catalog"
+	"github.com/litentry/agentkeys/internal/chrome"
+	"github.com/litentry/agentkeys/internal/provision/recipe"
+	"github.com/litentry/agentkeys/internal/testsrv/sites"
+)
+
+// everybody are all services that are played.
+var everybody = []string{"openrouter", "anthropic", "groq", "brave-search", "jina", "gemini"}
+
+// google is where the person of these tests signs in.
+const google = "accounts.google.com"
+
+// deeds are what a person of these tests does; all else is left undone.
+var deeds = map[string]sites.Deed{"card": sites.DeedCard, "google-account": sites.DeedGoogle, "terms": sites.DeedTerms}
+
+// brief is what a step may take here: pages are on this machine.
+const brief = 12 * time.Second
+
+// TestHostilePages leads a run through pages that are changed in hostile ways.
+// A few of them in each run of the tests; AGENTKEYS_HOSTILE is all, or a part of
+// service/change.
+func TestHostilePages(t *testing.T) {
+	asked := os.Getenv("AGENTKEYS_HOSTILE")
+	one := make(chan struct{}, 2)
+	for i, c := range sites.Changes() {
+		for j, id := range everybody {
+			name := id + "/" + string(c.Name)
+			switch {
+			case !c.InPages() || !c.Fits(id):
+				continue
+			case asked == "" && (i%9 != 4 || i/9%len(everybody) != j):
+				continue
+			case asked != "" && asked != "all" && !strings.Contains(name, asked):
+				continue
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				one <- struct{}{}
+				defer func() { <-one }()
+				hostile(t, id, c)
+			})
+		}
+	}
+}
+
+// hostile leads one run, and demands that it ends as it should, that nobody else
+// hears of it, and that nothing that it knows is in what it says.
+func hostile(t *testing.T, id string, c sites.Change) {
+	r := newRig(t, played{id: id, opts: sites.Options{Variant: c.Name}})
+	entry := *r.entry
+	entry.Recipe = shortened(entry.Recipe)
+	r.entry = &entry
+	run, b := r.begin(false)
+	run.Human = r.helper(b)
+	var said []string
+	run.End = func(_ context.Context, e recipe.Event) error {
+		said = append(said, fmt.Sprintf("%s %v", e.Step, e.Err))
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	ended, key := r.through(ctx, run)
+	want := c.Of(id)
+	switch {
+	case ended == "" && !want.Key:
+		t.Errorf("it got its key, and should have stopped with one of %v", want.Stops)
+	case ended != "" && !slices.Contains(want.Stops, ended):
+		t.Errorf("it stopped with %s, want key %t or one of %v\nsteps: %q\nneeds: %v\nvisits: %v", ended, want.Key, want.Stops, said, r.needs, tail(r.site.Visits()))
+	}
+	t.Logf("%s: %s", c.What, map[bool]string{true: "the key", false: ended}[ended == ""])
+
+	for _, text := range append(said, ended) {
+		for _, canary := range append(canaries(r), key) {
+			if canary != "" && strings.Contains(text, canary) {
+				t.Errorf("what it says holds what it knows: step %q", strings.Fields(text)[0])
+			}
+		}
+	}
+	for _, v := range r.site.Visits() {
+		if _, bot := recipe.BotCheckIn([]string{"https://" + v.Host + "/"}); !bot && !slices.Contains(entry.Recipe.Hosts, v.Host) && (id != "gemini" || v.Host != google) {
+			t.Errorf("a visit to %s%s", v.Host, v.Path)
+		}
+	}
+	for _, h := range b.Contacted() {
+		if slices.Contains(want.Never, h) {
+			t.Errorf("%s was contacted", h)
+		}
+	}
+	if n := r.site.Robots(); n != 0 {
+		t.Errorf("what is a person's was done %d times by a program", n)
+	}
+	if n := len(r.site.Keys()); n > 1 {
+		t.Errorf("%d keys were made", n)
+	}
+}
+
+// through does all stages, and returns how they ended: "" with a key of the
+// site.
+func (r *rig) through(ctx context.Context, run *recipe.Run) (ended, key string) {
+	stages := []recipe.Stage{recipe.StageRegister, recipe.StageKey}
+	if r.entry.Recipe.Account == catalog.AccountNone {
+		stages = stages[1:]
+	}
+	for _, s := range stages {
+		secret, err := run.Stage(ctx, s)
+		var f *recipe.Failure
+		switch {
+		case errors.As(err, &f):
+			return string(f.Kind), ""
+		case err != nil:
+			return err.Error(), ""
+		case s == recipe.StageKey:
+			key = string(secret.Expose())
+		}
+	}
+	if r.site.KeyLabel(key) == "" {
+		return sites.Refused, key
+	}
+	return "", key
+}
+
+// helper is a person who gives cards, accepts terms and signs in at Google where
+// the recipe says so, and nothing else.
+func (r *rig) helper(b *chrome.Browser) func(context.Context, recipe.Need, func(context.Context) (bool, error)) error {
+	return func(ctx context.Context, need recipe.Need, look func(context.Context) (bool, error)) error {
+		r.needs = append(r.needs, need.What)
+		deed, ok := deeds[need.What]
+		if !ok {
+			return recipe.ErrHuman
+		}
+		if deed == sites.DeedGoogle {
+			defer b.Reach([]string{google})()
+		}
+		for late := time.After(brief); ; {
+			r.site.Act(deed)
+			if done, err := look(ctx); err != nil || done {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-late:
+				return recipe.ErrHuman
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// shortened is a recipe whose steps take no longer than brief.
+func shortened(of *catalog.Recipe) *catalog.Recipe {
+	c := *of
+	for _, stage := range []*[]catalog.Step{&c.Register, &c.Login, &c.Key} {
+		*stage = slices.Clone(*stage)
+		for i := range *stage {
+			(*stage)[i].Timeout = min((*stage)[i].Timeout, brief)
+		}
+	}
+	return &c
+}
+
+// canaries are what a run knows and does not tell.
+func canaries(r *rig) []string {
+	list := []string{password, r.address}
+	r.box.mu.Lock()
+	defer r.box.mu.Unlock()
+	for _, l := range r.box.letters {
+		link := letterLink.FindString(l.Text)
+		list = append(list, link, letterCode.FindString(letterLink.ReplaceAllString(l.Text, "")))
+	}
+	return list
+}
