@@ -62,6 +62,17 @@ func BotCheckIn(frames []string) (name string, ok bool) {
 	return "", false
 }
 
+// BotHosts returns the hosts that bot checks have their frames on, these or
+// below.
+func BotHosts() (list []string) {
+	for _, b := range botChecks {
+		if b.path == "" { // the others serve more than bot checks
+			list = append(list, b.hosts...)
+		}
+	}
+	return list
+}
+
 // botCSS are the selectors by which a bot check in a page itself is known.
 func botCSS() (list []string) {
 	for _, b := range botChecks {
@@ -73,7 +84,7 @@ func botCSS() (list []string) {
 // checked says which bot check a view shows that nobody has answered yet.
 func (f finder) checked(v View) (name string, ok bool) {
 	for _, frame := range v.Frames {
-		if name, bot := BotCheckIn([]string{frame}); bot && !answered(v, frame) {
+		if name, bot := BotCheckIn([]string{frame}); bot && !answered(v, frame) && !f.solved[frameOn(v, frame)] {
 			return name, true
 		}
 	}
@@ -85,6 +96,21 @@ func (f finder) checked(v View) (name string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+// solve remembers which bot checks of a view have been answered: who looks
+// later may not see it.
+func (f finder) solve(v View) {
+	for _, frame := range v.Frames {
+		if _, bot := BotCheckIn([]string{frame}); bot {
+			f.solved[frameOn(v, frame)] = true
+		}
+	}
+}
+
+func frameOn(v View, frame string) string {
+	page, _, _ := strings.Cut(v.URL, "?")
+	return frame + " on " + page
 }
 
 // answered reports whether the box of a bot check says itself that it has been

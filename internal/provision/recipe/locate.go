@@ -13,6 +13,7 @@ type finder struct {
 	hosts  []string
 	css    map[string]int    // selector → index in Element.CSS
 	folded map[string]string // what fold made of texts
+	solved map[string]bool   // bot checks that a person has answered, and that stay
 }
 
 // ours reports whether the engine may rely on an element, and act on it: it is
@@ -56,6 +57,12 @@ func (f finder) all(list []Element, at []catalog.Locator, may func(Element) bool
 // shows reports whether a view has what locators mean.
 func (f finder) shows(v View, at []catalog.Locator) bool {
 	return len(f.all(v.Elements, at, f.ours)) > 0
+}
+
+// clear reports whether a view has what locators mean, with nothing in its way:
+// what a person has to deal with may be drawn over it.
+func (f finder) clear(v View, at []catalog.Locator) bool {
+	return slices.ContainsFunc(f.all(v.Elements, at, f.ours), func(e Element) bool { return !e.Covered })
 }
 
 func (f finder) fits(e Element, l catalog.Locator) bool {

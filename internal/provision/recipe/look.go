@@ -156,7 +156,13 @@ func (c *course) bots(ctx context.Context) (again bool, err error) {
 	if _, ok := c.checked(c.view); !ok {
 		return false, nil
 	}
-	err = c.person(ctx, needCaptcha, "", func(v View) bool { _, ok := c.checked(v); return !ok })
+	err = c.person(ctx, needCaptcha, "", func(v View) bool {
+		if _, ok := c.checked(v); ok {
+			return false
+		}
+		c.solve(v)
+		return true
+	})
 	return true, err
 }
 

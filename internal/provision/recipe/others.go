@@ -67,13 +67,22 @@ var errCalls = errors.New("the page wants a person again and again")
 
 // human has a person do what the step says.
 func (c *course) human(ctx context.Context) error {
-	if err := c.look(ctx); err != nil {
-		return err
+	// Nobody is called for what is there once the page has been drawn.
+	for {
+		if err := c.look(ctx); err != nil {
+			return err
+		}
+		if !c.view.Loading && c.clear(c.view, c.step.Until) {
+			return nil
+		}
+		if c.spent >= patient || c.same >= settled && !c.view.Loading {
+			break
+		}
+		if err := c.pause(ctx); err != nil {
+			return err
+		}
 	}
-	if c.shows(c.view, c.step.Until) {
-		return nil
-	}
-	return c.person(ctx, c.step.Need, "", func(v View) bool { return c.shows(v, c.step.Until) })
+	return c.person(ctx, c.step.Need, c.step.Note, func(v View) bool { return c.clear(v, c.step.Until) })
 }
 
 // google clicks At while a person is there, since only then may the page go to
@@ -86,11 +95,11 @@ func (c *course) google(ctx context.Context) error {
 	start, clicked := c.view.URL, false
 	back := func(v View) bool {
 		if len(c.step.Until) > 0 {
-			return c.shows(v, c.step.Until)
+			return c.clear(v, c.step.Until)
 		}
 		return !samePage(v.URL, start)
 	}
-	return c.led(ctx, "google-account", "", func(ctx context.Context) (bool, error) {
+	return c.led(ctx, "google-account", c.step.Note, func(ctx context.Context) (bool, error) {
 		v, err := c.Page.Look(ctx, c.sels)
 		switch {
 		case errors.Is(err, ErrGone) || ctx.Err() != nil:

@@ -224,7 +224,7 @@ func TestMail(t *testing.T) {
 		g.Run.Mail = link(bad)
 		var f *Failure
 		_, err := g.Stage(t.Context(), StageLogin)
-		if !errors.As(err, &f) || f.Kind != OffHost || len(g.page.opened) > 0 {
+		if !errors.As(err, &f) || f.Kind != OffHost || !errors.Is(err, errLink) || len(g.page.opened) > 0 {
 			t.Errorf("%s: %v, opened %q", bad, err, g.page.opened)
 		}
 		silent(t, err, g.events)
@@ -262,6 +262,17 @@ func TestAPersonAtWork(t *testing.T) {
 		g := one(t, d, click())
 		g.persons = func(*script) { box.Checked = true }
 		g.done(t, "click Go")
+	})
+	t.Run("a bot check that stays, for the steps behind it", func(t *testing.T) {
+		box := &thing{Element: Element{URL: "https://newassets.hcaptcha.com/x", Role: "checkbox"}}
+		d := &doc{things: []*thing{button("Go", nil), box}, frames: []string{box.URL}}
+		d.seen = func(p *script, n int) { box.hid = n > 4 } // nobody looks into the frame any more
+		g := one(t, d, click(), click())
+		g.persons = func(*script) { box.Checked = true }
+		g.done(t, "click Go", "click Go")
+		if len(g.needs) != 1 {
+			t.Errorf("needs: %+v", g.needs)
+		}
 	})
 	t.Run("one after the other", func(t *testing.T) {
 		d := &doc{things: []*thing{button("Go", nil), text("phone, please")}, frames: []string{"https://challenges.cloudflare.com/x"}}
@@ -302,17 +313,29 @@ func TestAPersonAtWork(t *testing.T) {
 			t.Errorf("needs: %+v", g.needs)
 		}
 	})
+	t.Run("until, drawn late", func(t *testing.T) {
+		paid := text("Paid")
+		d := &doc{things: []*thing{paid}, loading: 2, seen: func(_ *script, n int) { paid.hid = n < 8 }}
+		one(t, d, catalog.Step{Pattern: catalog.StepHuman, Need: "card", Until: loc(catalog.Locator{Text: "paid"})}).done(t)
+	})
+	t.Run("until, with something over it", func(t *testing.T) {
+		b := button("Go", nil)
+		b.Covered = true
+		g := one(t, &doc{things: []*thing{b}}, catalog.Step{Pattern: catalog.StepHuman, Need: "terms", Until: click().At}, click())
+		g.persons = func(*script) { b.Covered = false }
+		g.done(t, "click Go")
+	})
 	t.Run("until", func(t *testing.T) {
 		paid := text("Paid")
 		paid.hid = true
-		step := catalog.Step{Pattern: catalog.StepHuman, Need: "card", Until: loc(catalog.Locator{Text: "paid"})}
+		step := catalog.Step{Pattern: catalog.StepHuman, Need: "card", Until: loc(catalog.Locator{Text: "paid"}), Note: "Pay."}
 		d := &doc{things: []*thing{text("card, please"), paid}, frames: []string{"https://js.hcaptcha.com/x"}}
 		g := one(t, d, step)
 		g.Recipe.Signs = []catalog.Sign{{At: loc(catalog.Locator{HasText: "card"}), Means: catalog.MeansCard}}
 		g.persons = func(*script) { paid.hid = false }
 		g.done(t)
 		g.done(t) // there already: nobody is called
-		if len(g.needs) != 1 || g.needs[0].What != "card" {
+		if len(g.needs) != 1 || g.needs[0].What != "card" || g.needs[0].Note != "Pay." {
 			t.Errorf("needs: %+v", g.needs)
 		}
 	})
@@ -326,6 +349,30 @@ func TestWhatAPageSaysIsData(t *testing.T) {
 		{Element: Element{Role: "textbox", Tag: "input", Label: "Password, again", URL: "https://evil.example/"}},
 	}}
 	one(t, d, click()).done(t, "click Go")
+}
+
+// TestBotChecksOnOurHosts has a recipe's host serve a bot check too.
+func TestBotChecksOnOurHosts(t *testing.T) {
+	b := button("Go", nil)
+	b.URL = "https://www.google.com/recaptcha/api2/anchor"
+	g := one(t, &doc{things: []*thing{b}}, click())
+	g.Recipe.Hosts = append(g.Recipe.Hosts, "www.google.com")
+	if _, err := g.Stage(t.Context(), StageLogin); err == nil || len(g.page.acts) > 0 {
+		t.Errorf("%v, %q", err, g.page.acts)
+	}
+	for _, h := range BotHosts() {
+		if _, ok := BotCheckIn([]string{"https://x." + h + "/"}); !ok {
+			t.Errorf("%s is of no bot check", h)
+		}
+	}
+}
+
+func TestAPageOnItsWayIsNotExpected(t *testing.T) {
+	g := one(t, &doc{loading: 1 << 30, things: []*thing{button("Go", nil)}}, catalog.Step{Pattern: catalog.StepExpect, At: click().At})
+	var f *Failure
+	if _, err := g.Stage(t.Context(), StageLogin); !errors.As(err, &f) || f.Kind != NoLoad {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestTimeIsTheSteps(t *testing.T) {

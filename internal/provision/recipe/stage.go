@@ -20,7 +20,7 @@ const shotTime = 10 * time.Second
 func (r *Run) Stage(ctx context.Context, s Stage) (secret.Value, error) {
 	steps := map[Stage][]catalog.Step{StageRegister: r.Recipe.Register, StageLogin: r.Recipe.Login, StageKey: r.Recipe.Key}[s]
 	var key secret.Value
-	kept := false
+	kept, solved := false, map[string]bool{}
 	for i := range steps {
 		// What the first of some steps that clean did not find by its name, those
 		// behind it would take for something else: another key, perhaps.
@@ -30,6 +30,7 @@ func (r *Run) Stage(ctx context.Context, s Stage) (secret.Value, error) {
 		}
 		step, unnamed := r.named(ctx, steps[i])
 		c := newCourse(r, &step, Event{Stage: s, Index: i, Total: len(steps)})
+		c.solved = solved
 		if unnamed != nil {
 			return secret.Value{}, c.fail(Stopped, unnamed)
 		}
