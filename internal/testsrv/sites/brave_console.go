@@ -6,7 +6,13 @@ var bravePlansBody = body(`<h1>Plans</h1>{{if .Active}}<p class="sub">Current pl
 {{else}}<p class="sub">Choose a plan to get API keys. All plans need a card.</p>
 <table><tr><th>Plan</th><th>Price</th><th></th></tr>
 <tr><td>Search</td><td>$5 per 1,000 requests</td><td><a class="button" href="/app/plans/search">Subscribe to Search</a></td></tr>
-<tr><td>Answers</td><td>$4 per 1,000 requests</td><td><a class="button" href="/app/plans/answers">Subscribe to Answers</a></td></tr></table>{{end}}`)
+<tr><td>Answers</td><td>$4 per 1,000 requests</td><td><a class="button" href="/app/plans/answers">Subscribe to Answers</a></td></tr></table>
+<script>const ask = async () => {
+  const a = await (await fetch("/app/plans/state")).json();
+  if (a.done) { location.reload(); return; }
+  setTimeout(ask, 150);
+};
+ask();</script>{{end}}`)
 
 func bravePlans(c *call) answer {
 	// A person may go straight to it: what is asked of them is shown from here on.

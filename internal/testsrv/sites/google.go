@@ -21,7 +21,7 @@ func (s *Site) Act(d Deed) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ses := range s.sessions {
-		if ses.data[string(d)] == "asked" {
+		if ses != nil && ses.data[string(d)] == "asked" {
 			ses.data[string(d)] = "done"
 			n++
 		}
@@ -47,7 +47,7 @@ func (c *call) did(d Deed) bool {
 		return true
 	}
 	for _, ses := range c.s.sessions {
-		if c.session.account != nil && ses.account == c.session.account && ses.data[string(d)] == "done" {
+		if c.session.account != nil && ses != nil && ses.account == c.session.account && ses.data[string(d)] == "done" {
 			return true
 		}
 	}
