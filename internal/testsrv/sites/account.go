@@ -54,12 +54,12 @@ func (s *Site) Accounts() (list []Account) {
 func (s *Site) resume(c *call) *session {
 	if cookie, err := c.Cookie(s.plan.cookie); err == nil {
 		s.mu.Lock()
-		ses, ok := s.sessions[digestOf(cookie.Value)]
+		ses, spent := s.sessions[digestOf(cookie.Value)], s.spent[digestOf(cookie.Value)]
 		s.mu.Unlock()
 		switch {
 		case ses != nil:
 			return ses
-		case ok:
+		case spent:
 			// A request that was under way while somebody signed in must not take
 			// the new cookie away again.
 			return &session{csrf: random(43, urlSafe), data: map[string]string{}}
@@ -97,8 +97,9 @@ func (c *call) account() *account {
 func (c *call) enterAs(a *account) {
 	if cookie, err := c.Cookie(c.s.plan.cookie); err == nil {
 		c.s.mu.Lock()
-		if _, ok := c.s.sessions[digestOf(cookie.Value)]; ok {
-			c.s.sessions[digestOf(cookie.Value)] = nil // spent
+		if d := digestOf(cookie.Value); c.s.sessions[d] != nil {
+			delete(c.s.sessions, d)
+			c.s.spent[d] = true
 		}
 		c.s.mu.Unlock()
 	}

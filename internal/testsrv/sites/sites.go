@@ -103,6 +103,7 @@ type Site struct {
 	closed   bool
 	accounts []*account
 	sessions map[digest]*session
+	spent    map[digest]bool // sessions that somebody signed in from
 	tickets  []*ticket
 	keys     []*key
 	checks   map[string]*check
@@ -146,7 +147,7 @@ func Start(opts Options) (*Site, error) {
 	}
 	s := &Site{
 		opts: opts, plan: p, variant: v, mux: map[string]*http.ServeMux{},
-		sessions: map[digest]*session{}, checks: map[string]*check{}, rates: map[string]*rate{},
+		sessions: map[digest]*session{}, spent: map[digest]bool{}, checks: map[string]*check{}, rates: map[string]*rate{},
 	}
 	s.hosts = slices.Compact(slices.Sorted(slices.Values(slices.Concat(p.hosts, v.hosts, []string{checkHost}))))
 	if p.api != "" && !slices.Contains(s.hosts, p.api) {
