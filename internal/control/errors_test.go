@@ -16,6 +16,7 @@ import (
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/envelope"
+	"github.com/litentry/agentkeys/internal/federate"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/mailbox"
@@ -48,6 +49,12 @@ func TestDescribe(t *testing.T) {
 		{catalog.ErrPrice, "malformed", 422, "MODEL=IN/OUT"},
 		{local.ErrServiceMoves, "conflict", 409, "agentkeys rm SERVICE"},
 		{local.ErrServiceInUse, "conflict", 409, "agentkeys rm SERVICE"},
+		{local.ErrAudience, "forbidden", 403, "'audiences'"},
+		{local.ErrNoFederation, "not-found", 404, "agentkeys federate"},
+		{federate.ErrSetup, "malformed", 422, "agentkeys federate"},
+		{federate.ErrRefused, "exchange-refused", 403, "compare issuer"},
+		{federate.ErrTemporary, "unreachable", 503, "token endpoint"},
+		{federate.ErrAnswer, "unreachable", 502, "token endpoint"},
 		{catalog.ErrKeyRefused, "key-refused", 422, "an ordinary key"},
 		{catalog.ErrKeyPattern, "key-refused", 422, "--any-form"},
 		{local.ErrKeyRejected, "key-refused", 422, "nothing was stored"},

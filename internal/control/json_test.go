@@ -19,6 +19,7 @@ func TestStrictJSON(t *testing.T) {
 		{"POST", "/v1/sessions/renew", `{"token":"x"}`},
 		{"POST", "/v1/sessions/end", `{"token":"x"}`},
 		{"PATCH", "/v1/services/openai", `{"prices":{"Some-Model":"1/2"}}`},
+		{"PUT", "/v1/federation/openai", `{"exchange":{"parameters":{"service_account_id":"x"}}}`},
 	} {
 		key := r.good[2 : 2+strings.Index(r.good[2:], `"`)]
 		bad := map[string]string{
