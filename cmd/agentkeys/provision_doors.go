@@ -25,7 +25,7 @@ func (p *provisioning) doors(run *provision.Run, k keep) (done func() error, err
 		return nil, err
 	}
 	signup := &provision.Signup{
-		Entry: e, Vault: k, Post: k, Now: run.Now, Terms: p.terms(run.Service),
+		Entry: e, Vault: k, Post: k, Terms: p.terms(run.Service),
 		Ready:  p.ready,
 		Launch: p.launch(e),
 	}

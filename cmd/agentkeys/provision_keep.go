@@ -99,10 +99,21 @@ type noMail struct{ err error }
 func (n *noMail) Error() string   { return n.err.Error() }
 func (n *noMail) Unwrap() []error { return []error{provision.ErrNoMail, n.err} }
 
+// Came implements provision.Post.
+func (k keep) Came(ctx context.Context, address string) (ids []agentkeys.MessageID, err error) {
+	all, err := k.Mails(ctx, local.MailQuery{Place: local.PlaceInbox, Limit: local.MaxMails})
+	for _, m := range all {
+		if m.Address == address {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids, err
+}
+
 // Wait implements provision.Post.
 func (k keep) Wait(ctx context.Context, w provision.MailWait) (recipe.Mail, error) {
 	q := local.MailWait{
-		Service: w.Service, Address: w.Address, Since: w.Since, Timeout: int64(w.Timeout / time.Second), Reveal: true, MailHints: k.hints,
+		Service: w.Service, Address: w.Address, Known: w.Known, Timeout: int64(w.Timeout / time.Second), Reveal: true, MailHints: k.hints,
 	}
 	if len(w.Accept) == 1 {
 		q.Want = verifymail.Kind(w.Accept[0])

@@ -308,6 +308,9 @@ type MailWait struct {
 	Timeout int64           `json:"timeout_seconds"`
 	Want    verifymail.Kind `json:"want,omitempty"`
 	Reveal  bool            `json:"reveal,omitempty"`
+	// Known are messages that were there before the run began, which do not
+	// count.
+	Known []agentkeys.MessageID `json:"known,omitempty"`
 	MailHints
 }
 
@@ -359,7 +362,7 @@ func (h *Host) WaitMail(ctx context.Context, q MailWait, progress func(mailbox.S
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(q.Timeout)*time.Second)
 	defer cancel()
 	found, err := mailbox.Wait(ctx, mailbox.Options{
-		Inbox: h.mail.Inbox, Wallet: w, Service: q.Service, Rules: rules, Progress: progress,
+		Inbox: h.mail.Inbox, Wallet: w, Service: q.Service, Rules: rules, Known: q.Known, Progress: progress,
 		Query:     verifymail.Query{To: to, Domain: h.mail.Domain, NotBefore: since, Want: q.Want},
 		Permanent: func(err error) bool { return errors.Is(err, ErrRefusedAway) || errors.Is(err, ErrLoggedOut) },
 	})

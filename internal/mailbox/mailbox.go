@@ -52,6 +52,8 @@ type Options struct {
 	// began; what came Skew before that still counts as the run's.
 	Query verifymail.Query
 	Rules verifymail.Rules
+	// Known were there before the run began: none of them counts.
+	Known []agentkeys.MessageID
 	// Service is for the words of a *Timeout; it may be zero.
 	Service agentkeys.Service
 

@@ -38,6 +38,11 @@ func newSearch(o Options) (*search, error) {
 		s.from = o.Query.NotBefore.Add(-Skew)
 		s.o.Query.NotBefore = s.from
 	}
+	for _, id := range o.Known {
+		if err := s.remember(id); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 

@@ -20,6 +20,8 @@ import (
 type Post interface {
 	// Address makes an address for one account. ErrNoMail.
 	Address(ctx context.Context, s agentkeys.Service) (string, error)
+	// Came lists the mails that came to an address so far.
+	Came(ctx context.Context, address string) ([]agentkeys.MessageID, error)
 	// Wait waits for a mail of the service to that address.
 	Wait(ctx context.Context, w MailWait) (recipe.Mail, error)
 }
@@ -31,7 +33,8 @@ var ErrNoMail = errors.New("no mail of the service can be waited for")
 type MailWait struct {
 	Service agentkeys.Service
 	Address string
-	Since   time.Time
+	// Known came before the run began: what they bring may be used up.
+	Known   []agentkeys.MessageID
 	Timeout time.Duration
 	Accept  []string // link, code or both
 }
@@ -64,7 +67,6 @@ type Signup struct {
 	Shot   func(recipe.Event, []byte) // nil: no pictures
 	// Timing hears of every step that has ended; nil: nobody does.
 	Timing func(recipe.Event)
-	Now    func() time.Time
 }
 
 // Name implements Door.
@@ -154,13 +156,19 @@ func (s *Signup) Enter(ctx context.Context, j *Journal, tell Tell) (Found, error
 	if err != nil {
 		return Found{}, err
 	}
+	var known []agentkeys.MessageID
+	if login.Address != "" && j.state.Account != None {
+		if known, err = s.Post.Came(ctx, login.Address); err != nil {
+			return Found{}, err
+		}
+	}
 	say(tell, Phase{Name: "browser", Note: "starting"})
 	b, err := s.Launch(ctx, r)
 	if err != nil {
 		return Found{}, err
 	}
 	defer b.Close()
-	run := s.run(r, b, j, login, tell)
+	run := s.run(r, b, j, login, known, tell)
 	if r.Account != catalog.AccountNone {
 		if err := s.account(ctx, run, j); err != nil {
 			return Found{}, err
@@ -238,8 +246,7 @@ func (s *Signup) login(ctx context.Context, r *catalog.Recipe) (Login, error) {
 	return l, s.Vault.Put(ctx, s.Entry.ID, Account, kept)
 }
 
-func (s *Signup) run(r *catalog.Recipe, b Browser, j *Journal, login Login, tell Tell) *recipe.Run {
-	began := s.Now()
+func (s *Signup) run(r *catalog.Recipe, b Browser, j *Journal, login Login, known []agentkeys.MessageID, tell Tell) *recipe.Run {
 	run := &recipe.Run{
 		Recipe: r, Page: b.Page(), CheckKey: s.Entry.CheckKey,
 		Value: func(_ context.Context, v catalog.Value) (secret.Value, error) {
@@ -258,9 +265,7 @@ func (s *Signup) run(r *catalog.Recipe, b Browser, j *Journal, login Login, tell
 		Mail: func(ctx context.Context, accept []string, timeout time.Duration) (recipe.Mail, error) {
 			say(tell, Phase{Name: "mail", Note: "waiting for it"})
 			m, err := s.Post.Wait(ctx, MailWait{
-				// A store may keep whole seconds.
-				Service: s.Entry.ID, Address: login.Address, Since: began.Truncate(time.Second).Add(-time.Second),
-				Timeout: timeout, Accept: accept,
+				Service: s.Entry.ID, Address: login.Address, Known: known, Timeout: timeout, Accept: accept,
 			})
 			s.hide(m.Link)
 			s.hide(m.Code)
