@@ -129,6 +129,11 @@ func (a *app) importFiles(cmd *cobra.Command, o *importing, args []string) error
 		return err
 	}
 	once(keys)
+	for _, f := range files {
+		if f.Exposed {
+			fmt.Fprintf(a.stderr, "agentkeys: %s can be read or changed by others (mode %04o)\n", printable(f.File), f.file.Mode.Perm())
+		}
+	}
 	if !a.json {
 		a.printKeysFound(files, keys)
 	}
@@ -204,9 +209,6 @@ func (a *app) readImports(o *importing, ks knownServices, args []string) (files 
 				return files, explainKeyfile(path, err)
 			}
 			data, f.Exposed = f.file.Data, f.file.Exposed()
-			if f.Exposed {
-				fmt.Fprintf(a.stderr, "agentkeys: %s can be read or changed by others (mode %04o)\n", printable(path), f.file.Mode.Perm())
-			}
 		}
 		format := keyfile.Format(o.format)
 		if o.format != "" {
