@@ -99,7 +99,7 @@ type hatch struct {
 	enter func(*Journal) (Found, error)
 }
 
-func (h *hatch) Name() catalog.Door                   { return h.name }
+func (h *hatch) Name() catalog.Door                    { return h.name }
 func (h *hatch) Look(context.Context) (Opening, error) { return h.open, nil }
 func (h *hatch) Enter(_ context.Context, j *Journal, _ Tell) (Found, error) {
 	return h.enter(j)
