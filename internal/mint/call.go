@@ -18,8 +18,10 @@ import (
 const (
 	// patience bounds one call with all its requests.
 	patience = 20 * time.Second
-	// maxAnswer bounds an answer, in bytes.
+	// maxAnswer and maxList bound an answer, in bytes: that to a change, and a
+	// page of a list.
 	maxAnswer = 64 << 10
+	maxList   = 1 << 20
 	// maxPages bounds a list.
 	maxPages = 200
 )
@@ -72,14 +74,18 @@ func (m *Minter) send(ctx context.Context, management secret.Value, method, path
 	}
 	defer resp.Body.Close()
 	a := &answer{status: resp.StatusCode}
-	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	limit := maxAnswer
+	if method == http.MethodGet {
+		limit = maxList
+	}
+	a.body, err = io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
 	if err != nil {
 		a.clear()
 		return nil, &Unavailable{Why: m.base.Host + " broke its answer off"}
 	}
-	if len(a.body) > maxAnswer {
+	if len(a.body) > limit {
 		a.clear()
-		return nil, fmt.Errorf("%w: more than %d bytes", ErrAnswer, maxAnswer)
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrAnswer, limit)
 	}
 	if a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout || a.status >= 500 {
 		a.clear()
