@@ -20,7 +20,7 @@ var secretWords = map[string]bool{
 	"code": true, "otp": true, "pin": true, "totp": true, "token": true, "tokens": true, "jwt": true, "bearer": true, "ticket": true,
 	"key": true, "apikey": true, "csrf": true, "xsrf": true, "csrfmiddlewaretoken": true, "authenticity": true, "nonce": true,
 	"auth": true, "authorization": true, "cookie": true, "session": true, "sessionid": true, "sid": true, "credential": true, "credentials": true,
-	"signature": true, "sig": true, "verifier": true, "verification": true, "subscription": true, "confirmation": true,
+	"signature": true, "sig": true, "verifier": true,
 }
 
 // isSecret reports whether what has this name is secret: a word of it says so.
@@ -155,7 +155,7 @@ func (s *scrubber) entry(e Entry) Entry {
 		post := *q.Post
 		q.Post = &post
 		fields, body := form(post.MimeType, post.Text)
-		post.Params, post.Text = []Param{}, s.json(body)
+		post.Params, post.Text = []Param{}, s.json(body, func(string) bool { return true })
 		for _, f := range fields {
 			if isSecret(f.Name) {
 				f.Value = s.fakeOf(f.Value)
@@ -165,7 +165,8 @@ func (s *scrubber) entry(e Entry) Entry {
 		}
 	}
 	if strings.Contains(p.Content.MimeType, "json") {
-		p.Content.Text = s.json(p.Content.Text)
+		// An answer's code may be an error's, which its page goes by.
+		p.Content.Text = s.json(p.Content.Text, func(v string) bool { return telling(v) || strings.Trim(v, "0123456789") == "" })
 	} else {
 		p.Content.Text = s.text(p.Content.Text)
 	}
@@ -309,15 +310,16 @@ func visit(text string, note func(name, value string)) {
 	walk(v, "", func(name, value string) string { note(name, value); return value })
 }
 
-// json scrubs a text that may be JSON.
-func (s *scrubber) json(text string) string {
+// json scrubs a text that may be JSON; what has a secret's name, if it may be
+// one.
+func (s *scrubber) json(text string, may func(string) bool) string {
 	v, ok := decode(text)
 	if !ok {
 		return s.text(text)
 	}
 	changed := false
 	v = walk(v, "", func(name, value string) string {
-		if isSecret(name) && value != "" && !strings.ContainsAny(value, " \n") {
+		if isSecret(name) && value != "" && may(value) && !strings.ContainsAny(value, " \n") {
 			changed = true
 			return s.fakeOf(value)
 		}

@@ -12,13 +12,14 @@ import (
 type scrubber struct {
 	key   func([]byte) bool
 	fakes map[string]string // by what they stand for
+	local map[string]string // fakes of what is replaced where its name stands only
 	made  map[string]bool   // the fakes themselves
 	order []string          // keys of fakes, longest first
 	swap  *strings.Replacer
 }
 
 func newScrubber(key func([]byte) bool) *scrubber {
-	return &scrubber{key: key, fakes: map[string]string{}, made: map[string]bool{}}
+	return &scrubber{key: key, fakes: map[string]string{}, local: map[string]string{}, made: map[string]bool{}}
 }
 
 // hide makes a fake of a value, which is replaced by it in every spelling from
@@ -37,7 +38,10 @@ func (s *scrubber) fakeOf(value string) string {
 	if f := s.fakes[value]; f != "" {
 		return f
 	}
-	return s.fake(value)
+	if s.local[value] == "" {
+		s.local[value] = s.fake(value)
+	}
+	return s.local[value]
 }
 
 // ready makes the scrubber know all that hide was called with.

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/litentry/agentkeys/internal/secret"
 )
 
 const minimal = `{"log":{"version":"1.2","creator":{"name":"x","version":"1"},"entries":[{
@@ -119,11 +121,24 @@ func FuzzScrub(f *testing.F) {
 	f.Add("a=%zz&b", "--x\r\n", "multipart/form-data; boundary=x", "%2F%252F+/")
 	f.Fuzz(func(t *testing.T, head, body, kind, hidden string) {
 		r := recorder()
+		r.Hide(secret.FromString(hidden))
 		exchange(r, "1", Request{Method: "POST", URL: "https://svc.example/?" + head, Headers: []Pair{{Name: "Content-Type", Value: kind}, {Name: "Cookie", Value: head}, {Name: "X-Token", Value: head}}, Body: []byte(body)},
 			Response{Status: 200, Headers: []Pair{{Name: "Set-Cookie", Value: head}, {Name: "Location", Value: head}}, MimeType: kind}, body+hidden)
 		var b bytes.Buffer
-		if _, err := r.WriteTo(&b); err != nil && !errors.Is(err, ErrLeak) {
-			t.Fatal(err)
+		if _, err := r.WriteTo(&b); err != nil {
+			if !errors.Is(err, ErrLeak) || b.Len() > 0 {
+				t.Fatal(err)
+			}
+			return
+		}
+		a, err := Parse(b.Bytes())
+		if err != nil {
+			t.Fatalf("what was written is %v", err)
+		}
+		for _, e := range a.Log.Entries {
+			if text := e.Request.URL + "\n" + string(e.Body()); len(hidden) >= minHidden && strings.Contains(text, hidden) {
+				t.Fatalf("%q is left in %q", hidden, text)
+			}
 		}
 	})
 }

@@ -137,7 +137,7 @@ func TestNamesSayWhatIsSecret(t *testing.T) {
 		Method: "POST", URL: "https://svc.example/v1/verify", Headers: []Pair{{Name: "Content-Type", Value: "application/json"}},
 		Body: []byte(`{"code":` + s("code") + `,"otp":"` + s("short") + `","deep":[{"api_key":"` + s("nested") + `"}],"name":"agent"}`),
 	}, Response{Status: 200, StatusText: "OK", Headers: []Pair{{Name: "Content-Type", Value: "application/vnd.api+json"}}},
-		`{"accessToken":"`+s("json")+`","refresh-token":"`+s("refresh")+`","session":{"id":"`+s("session")+`","session_id":"`+s("session")+`"},"errors":{"password":"must be longer"},"note":"`+s("code")+`"}`)
+		`{"accessToken":"`+s("json")+`","refresh-token":"`+s("refresh")+`","session":{"id":"`+s("session")+`","session_id":"`+s("session")+`"},"errors":{"password":"must be longer","code":"taken"},"note":"`+s("code")+`"}`)
 	exchange(r, "4", Request{
 		Method: "POST", URL: "https://svc.example/form", Headers: []Pair{{Name: "Content-Type", Value: "multipart/form-data; boundary=xx"}},
 		Body: []byte("--xx\r\nContent-Disposition: form-data; name=\"secret\"\r\n\r\n" + s("multi") + "\r\n--xx\r\nContent-Disposition: form-data; name=\"plain\"\r\n\r\nword\r\n--xx--\r\n"),
@@ -152,7 +152,7 @@ func TestNamesSayWhatIsSecret(t *testing.T) {
 	for _, p := range a.Log.Entries[1].Request.Post.Params {
 		form[p.Name] = p.Value
 	}
-	if form["email"] != "a@agents.example" || form["code1"] == "7" || form["newPassword"] == "" || !strings.Contains(out, "must be longer") || !strings.Contains(out, `plain`) || !strings.Contains(out, "SameSite=Lax") {
+	if form["email"] != "a@agents.example" || form["code1"] == "7" || form["newPassword"] == "" || !strings.Contains(out, "must be longer") || !strings.Contains(out, "taken") || !strings.Contains(out, `plain`) || !strings.Contains(out, "SameSite=Lax") {
 		t.Errorf("form: %q", form)
 	}
 	if got := a.Log.Entries[2].Request.Post.Text; strings.Contains(got, `"ab"`) || !strings.Contains(got, `"agent"`) {
@@ -185,6 +185,31 @@ func TestKeysBecomeFakes(t *testing.T) {
 	found := regexp.MustCompile(`sk-fake-v1-[0-9a-f]{64}`).FindAllString(body, -1)
 	if strings.Contains(out, key) || len(found) != 3 || found[0] != found[1] || found[0] != found[2] || !strings.HasSuffix(body, "<i>sk-fake-v1-…</i> 0123456789abcdef0123456789abcdef") {
 		t.Errorf("%s", body)
+	}
+}
+
+// TestEveryPlaceIsScrubbed puts what nothing else learns into each place.
+func TestEveryPlaceIsScrubbed(t *testing.T) {
+	key := func(c string) string { return "sk-fake-v1-" + strings.Repeat(c, 64) }
+	r := recorder()
+	r.Page("title " + key("1"))
+	r.Hide(secret.FromString("c4n/ry word"))
+	deep := "c4n/ry word"
+	for range 4 {
+		deep = url.QueryEscape(deep)
+	}
+	exchange(r, "1", Request{
+		Method: "GET", URL: "https://svc.example/" + key("2") + "?a=" + key("3") + "&next=" + deep + "#section-unheard",
+		Headers: []Pair{{Name: "X-Any", Value: key("4")}, {Name: "X-Auth-Token", Value: "tiny"}, {Name: "Authorization", Value: "Basic wordy"}, {Name: "Cookie", Value: "a=flat"}},
+	}, Response{Status: 200, MimeType: "text/html", Headers: []Pair{{Name: "X-Other", Value: key("5")}, {Name: "Set-Cookie", Value: "b=plain; Path=/"}}}, "")
+	out, a := written(t, r)
+	for _, v := range []string{key("1"), key("2"), key("3"), key("4"), key("5"), deep, "unheard", "tiny", "wordy", "flat", "plain"} {
+		if strings.Contains(out, v) {
+			t.Errorf("%s is in what was written", v)
+		}
+	}
+	if h := header(a.Log.Entries[0].Request.Headers, "Authorization"); !strings.HasPrefix(h, "Basic ") {
+		t.Errorf("%s", h)
 	}
 }
 
