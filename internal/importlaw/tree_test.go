@@ -46,8 +46,12 @@ func (p *pkg) where(f *file) string { return path.Join(p.path, f.name) }
 // internal/testsrv, nor an exam for other packages, which is named like
 // vaulttest.
 func (p *pkg) product() bool {
-	return !p.exam() && p.path != "e2e" && !strings.HasPrefix(p.path, "e2e/") && !strings.HasPrefix(p.path, "internal/testsrv/")
+	return !p.exam() && p.path != "e2e" && !strings.HasPrefix(p.path, "e2e/") &&
+		(!strings.HasPrefix(p.path, "internal/testsrv/") || slices.Contains(shown, p.path))
 }
+
+// shown are those of internal/testsrv/ that the demo starts.
+var shown = []string{"internal/testsrv/sites", "internal/testsrv/postman", "internal/testsrv/dns", "internal/testsrv/mailer"}
 
 func (p *pkg) exam() bool { return strings.HasSuffix(p.name, "test") }
 
