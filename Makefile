@@ -26,6 +26,7 @@ mailrouter: ## dist/mailrouter-{arm64,amd64}.zip for AWS Lambda, the same bytes 
 	go run ./internal/lambdazip/pack dist
 
 demo: build ## build and watch the whole story on local servers
+	@scripts/setup.sh demo
 	./bin/agentkeys demo --fast
 
 setup: ## install what the tests need, once

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beside Go, git and make. It can be repeated,
-# says what it does, and does nothing where all is there already.
+# says what it does, and does nothing where all is there already. With the
+# argument demo it installs what the demo can use, and no more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +14,14 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # program → Debian package
 missing=()
 need() { have "$1" || missing+=("$2"); }
+demo=${1:-}
+if [ "$demo" = demo ]; then
+	have chromium || have chromium-browser || have google-chrome && exit 0
+	if ! have apt-get || { [ "$(id -u)" != 0 ] && ! have sudo; }; then
+		say "there is no Chromium: the demo leaves out its sign-up"; exit 0
+	fi
+	missing=(chromium)
+else
 need gcc gcc                                  # the race detector
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 need curl curl                                # the documented commands
@@ -29,6 +38,7 @@ need chromium chromium                        # sign-in pages and passkeys
 need unshare util-linux                       # a network of the tests' own
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || have initdb || missing+=(postgresql)   # what replicas share
 have node || have npm || missing+=(nodejs)
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
 	if ! have apt-get; then
@@ -43,6 +53,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
 	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
+[ "$demo" != demo ] || exit 0
 
 node_major() { node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/'; }
 if [ "$(node_major || echo 0)" -lt 20 ] 2>/dev/null || ! have node; then
