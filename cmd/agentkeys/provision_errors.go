@@ -27,6 +27,7 @@ func explainProvision(svc agentkeys.Service, err error) error {
 		fix  string
 	}{
 		{provision.ErrBusy, exitConflict, "busy", "wait for it to end, or end it with Ctrl-C where it runs"},
+		{provision.ErrUnfinished, exitConflict, "unfinished", "end it with 'agentkeys provision " + svc.String() + " --resume'; or add --force, and delete that key at the service yourself"},
 		{provision.ErrNothing, exitNotFound, "nothing-to-resume", "begin one with 'agentkeys provision SERVICE'"},
 		{provision.ErrJournal, exitCorrupt, "corrupt", "restore a backup, or remove the file it names: an account that the run made is forgotten then"},
 		{provision.ErrRefused, exitRefused, "key-refused", again},

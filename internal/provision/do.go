@@ -63,6 +63,10 @@ func (r *Run) Do(ctx context.Context) (Result, error) {
 	if err != nil {
 		return res, err
 	}
+	if s := j.state; s.open() && s.Door != door.Name() && s.Key == Maybe && !r.Force {
+		// Only that run knows what its key is called, and takes it away.
+		return res, fmt.Errorf("%w: by %s, and a key named %s may be left at the service", ErrUnfinished, s.Door, s.KeyName)
+	}
 	return res, r.enter(ctx, j, door, &res)
 }
 

@@ -34,6 +34,8 @@ var (
 	ErrJournal = errors.New("the journal of the run is damaged")
 	// ErrNothing: there is no run to go on with.
 	ErrNothing = errors.New("there is no run to go on with")
+	// ErrUnfinished: a run by another door may have left a key at the service.
+	ErrUnfinished = errors.New("an earlier run did not end")
 	// ErrPerson: a person is wanted, and none is there.
 	ErrPerson = errors.New("a person is wanted")
 )

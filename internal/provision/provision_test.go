@@ -274,6 +274,27 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestAnotherDoor: a run that may have made a key is not forgotten for another
+// door.
+func TestAnotherDoor(t *testing.T) {
+	v := &safe{good: map[string]bool{"k": true}}
+	r := run(t, v, gives(catalog.Consent, "k"), &hatch{catalog.Signup, Opening{Open: true}, func(j *Journal) (Found, error) {
+		return Found{}, errors.Join(j.Begin(t.Context(), recipe.Event{Stage: recipe.StageKey, Step: "create", Makes: "key"}), errCut)
+	}})
+	r.Only = catalog.Signup
+	if _, err := r.Do(t.Context()); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	r.Only = catalog.Consent
+	if _, err := r.Do(t.Context()); !errors.Is(err, ErrUnfinished) || v.stored != "" {
+		t.Errorf("%v, stored %q", err, v.stored)
+	}
+	r.Force = true
+	if res, err := r.Do(t.Context()); err != nil || res.Door != catalog.Consent {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 func TestClosed(t *testing.T) {
 	r := run(t, &safe{},
 		&hatch{name: catalog.Federate, open: Opening{Why: "not set up", Fix: "set it up"}},
