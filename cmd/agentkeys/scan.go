@@ -160,7 +160,7 @@ func (a *app) look(ctx context.Context, o *scanning, ks knownServices, dir strin
 		a.hint("asking " + program)
 		var more []keyscan.Finding
 		for _, t := range targets {
-			found, err := keyscan.Gitleaks(ctx, program, t, false)
+			found, err := keyscan.Gitleaks(ctx, program, t, false, nil)
 			more = append(more, found...)
 			lists = append(lists[:1:1], more)
 			if err != nil {
@@ -168,7 +168,7 @@ func (a *app) look(ctx context.Context, o *scanning, ks knownServices, dir strin
 			}
 		}
 		if o.git {
-			history, err := keyscan.Gitleaks(ctx, program, dir, true)
+			history, err := keyscan.Gitleaks(ctx, program, dir, true, rules)
 			if err != nil {
 				return out, explainScan(dir, err)
 			}

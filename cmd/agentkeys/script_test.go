@@ -70,6 +70,7 @@ func scripts(dir string) testscript.Params {
 			"processes": cmdProcesses,
 			"damaged":   cmdDamaged,
 			"needs":     cmdNeeds,
+			"page":      cmdPage,
 		},
 	}
 }
@@ -135,6 +136,7 @@ func setup(env *testscript.Env) error {
 		"TERM":                      "xterm",
 		"port":                      strconv.Itoa(port),
 		"mailport":                  strconv.Itoa(mailPort),
+		"gitleaks":                  gitleaksProgram(),
 		// The race detector waits a second at every exit.
 		"GORACE": strings.TrimSpace(os.Getenv("GORACE") + " atexit_sleep_ms=5"),
 	} {

@@ -3,6 +3,7 @@ package keyscan
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -50,8 +52,9 @@ func FindGitleaks(path string) (string, error) {
 
 // Gitleaks has a program of gitleaks 8 look into dir, or into the history of
 // the repository there. It runs with its own rules, whatever the directory
-// says: neither a configuration in it nor a comment hides a finding.
-func Gitleaks(ctx context.Context, program, dir string, history bool) ([]Finding, error) {
+// says: neither a configuration in it nor a comment hides a finding. To those
+// it adds own, which no Scanner has looked for in a history.
+func Gitleaks(ctx context.Context, program, dir string, history bool, own *Rules) ([]Finding, error) {
 	mode := "dir"
 	if history {
 		mode = "git"
@@ -70,7 +73,7 @@ func Gitleaks(ctx context.Context, program, dir string, history bool) ([]Finding
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), // it runs git
 		"HOME=" + os.DevNull, "LANG=C", "GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_TERMINAL_PROMPT=0",
-		"GITLEAKS_CONFIG_TOML=[extend]\nuseDefault = true\n",
+		"GITLEAKS_CONFIG_TOML=" + own.toml(),
 	}
 	cmd.WaitDelay = 2 * time.Second
 	var stderr tail
@@ -102,7 +105,46 @@ func Gitleaks(ctx context.Context, program, dir string, history bool) ([]Finding
 		}
 		return nil, err
 	}
-	return found, nil
+	return oneRule(found), nil
+}
+
+// oneRule keeps one of the rules that found the same key in one place.
+func oneRule(found []Finding) []Finding {
+	type key struct {
+		file, commit string
+		line         int
+		sum          [sha256.Size]byte
+	}
+	first := map[key]string{}
+	return slices.DeleteFunc(found, func(f Finding) bool {
+		k := key{f.File, f.Commit, f.Line, sha256.Sum256(f.Secret.Expose())}
+		if rule, ok := first[k]; ok && rule != f.Rule {
+			f.Secret.Clear()
+			return true
+		}
+		first[k] = f.Rule
+		return false
+	})
+}
+
+// toml is a configuration of gitleaks. Its regular expressions are Go's too.
+func (r *Rules) toml() string {
+	var b strings.Builder
+	b.WriteString("[extend]\nuseDefault = true\n")
+	if r == nil {
+		return b.String()
+	}
+	for i, s := range r.shapes {
+		if strings.Contains(s.re.String(), "'''") {
+			continue
+		}
+		fmt.Fprintf(&b, "\n[[rules]]\nid = \"%s-%d\"\ndescription = \"a key of %s\"\nsecretGroup = 1\n", s.entry.ID, i, s.entry.ID)
+		fmt.Fprintf(&b, "regex = '''(?:^|[^\\w-])(%s)(?:[^\\w-]|$)'''\n", s.re)
+		if len(s.literal) > 0 {
+			fmt.Fprintf(&b, "keywords = [%q]\n", strings.ToLower(string(s.literal)))
+		}
+	}
+	return b.String()
 }
 
 // tail counts what is said, and keeps nothing.

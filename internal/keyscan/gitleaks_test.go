@@ -44,7 +44,7 @@ func TestGitleaks(t *testing.T) {
 	write(t, dir, ".gitleaks.toml", "[allowlist]\npaths = ['''.*''']\n")
 	write(t, dir, ".gitleaksignore", "app/config.py:github-pat:2\n")
 	write(t, dir, "app/allowed.py", "token = \""+key+"\" # gitleaks:allow\n")
-	found, err := Gitleaks(t.Context(), program, dir, false)
+	found, err := Gitleaks(t.Context(), program, dir, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,11 +61,11 @@ func TestGitleaks(t *testing.T) {
 	}
 
 	// Nothing, and a file.
-	if found, err := Gitleaks(t.Context(), program, t.TempDir(), false); err != nil || len(found) > 0 {
+	if found, err := Gitleaks(t.Context(), program, t.TempDir(), false, nil); err != nil || len(found) > 0 {
 		t.Errorf("an empty directory: %d, %v", len(found), err)
 	}
 	file := filepath.Join(dir, "app/config.py")
-	if found, err := Gitleaks(t.Context(), program, file, false); err != nil || len(found) != 1 || found[0].File != file || found[0].Line != 2 {
+	if found, err := Gitleaks(t.Context(), program, file, false, nil); err != nil || len(found) != 1 || found[0].File != file || found[0].Line != 2 {
 		t.Errorf("a file: %d, %v", len(found), err)
 	}
 }
@@ -80,21 +80,26 @@ func TestGitleaksHistory(t *testing.T) {
 			t.Fatalf("git %v: %v\n%s", args, err, out)
 		}
 	}
-	if _, err := Gitleaks(t.Context(), program, dir, true); !errors.Is(err, ErrGitleaks) {
+	if _, err := Gitleaks(t.Context(), program, dir, true, rules(t)); !errors.Is(err, ErrGitleaks) {
 		t.Errorf("no repository: %v", err)
 	}
 	git("init", "-q")
 	key := githubKey()
-	write(t, dir, "config.py", "token = \""+key+"\"\n")
+	router := routerKey()
+	write(t, dir, "config.py", "token = \""+key+"\"\nx = \""+router+"\"\n")
 	git("add", ".")
 	git("commit", "-qm", "one")
 	write(t, dir, "config.py", "token = None\n")
 	git("commit", "-qam", "two")
-	found, err := Gitleaks(t.Context(), program, dir, true)
-	if err != nil || len(found) != 1 || string(found[0].Secret.Expose()) != key || len(found[0].Commit) != 40 {
+	found, err := Gitleaks(t.Context(), program, dir, true, rules(t))
+	if found = Merge(found); err != nil || len(found) != 2 || string(found[0].Secret.Expose()) != key || len(found[0].Commit) != 40 {
 		t.Fatalf("%d findings, %v", len(found), err)
 	}
-	if found, err := Gitleaks(t.Context(), program, dir, false); err != nil || len(found) != 0 {
+	// It knows what the catalogue knows.
+	if string(found[1].Secret.Expose()) != router || found[1].Line != 2 || !strings.HasPrefix(found[1].Rule, "gitleaks:openrouter-") {
+		t.Errorf("%s:%d, %s", found[1].File, found[1].Line, found[1].Rule)
+	}
+	if found, err := Gitleaks(t.Context(), program, dir, false, nil); err != nil || len(found) != 0 {
 		t.Errorf("the files: %d findings, %v", len(found), err)
 	}
 }
@@ -118,19 +123,19 @@ func TestGitleaksGone(t *testing.T) {
 		"wrong types": `echo '[{"Secret": {"` + key + `": 1}}]'`,
 		"late":        `printf '[{"Secret": "` + key + `"}]'; echo ` + key + ` >&2; exit 2`,
 	} {
-		found, err := Gitleaks(t.Context(), script(text), dir, false)
+		found, err := Gitleaks(t.Context(), script(text), dir, false, nil)
 		if !errors.Is(err, ErrGitleaks) || found != nil || strings.Contains(err.Error(), key) {
 			t.Errorf("%s: %d findings, %v", name, len(found), err)
 		}
 	}
-	if found, err := Gitleaks(t.Context(), script("echo null"), dir, false); err != nil || len(found) > 0 {
+	if found, err := Gitleaks(t.Context(), script("echo null"), dir, false, nil); err != nil || len(found) > 0 {
 		t.Errorf("null: %v", err)
 	}
 	// It is given nothing of this environment but the way to git.
 	t.Setenv("OPENROUTER_API_KEY", key)
 	t.Setenv("GITLEAKS_CONFIG", "/nowhere")
 	env := filepath.Join(dir, "env")
-	if _, err := Gitleaks(t.Context(), script("env >"+env+"; echo '[]'"), dir, false); err != nil {
+	if _, err := Gitleaks(t.Context(), script("env >"+env+"; echo '[]'"), dir, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	got, _ := os.ReadFile(env)
@@ -140,7 +145,7 @@ func TestGitleaksGone(t *testing.T) {
 	// It ends with its caller.
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Gitleaks(ctx, script("exec sleep 60"), dir, false); !errors.Is(err, context.Canceled) {
+	if _, err := Gitleaks(ctx, script("exec sleep 60"), dir, false, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	if _, err := FindGitleaks(filepath.Join(dir, "none")); !errors.Is(err, ErrNoGitleaks) {
