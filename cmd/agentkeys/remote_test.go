@@ -15,6 +15,8 @@ import (
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/broker/brokertest"
 	"github.com/litentry/agentkeys/internal/remote/remotetest"
+	"github.com/litentry/agentkeys/internal/testsrv"
+	"github.com/litentry/agentkeys/internal/testsrv/exchange"
 )
 
 // TestRemoteScript is the scripts that have a broker. Besides the commands of
@@ -27,6 +29,9 @@ import (
 //	silence                has the broker say nothing any more
 //	jsonfield FILE KEY OUT takes a text out of JSON
 //	sign ADDRESS FILE OUT  signs the message in FILE, once it is there
+//	vendor FILE            starts one that exchanges tokens of the subject in
+//	                       FILE; sets $audience, $vendor, $vendor_token and the
+//	                       addresses of both; writes vendor.pem
 func TestRemoteScript(t *testing.T) {
 	p := scripts("testdata/remote")
 	p.Setup = func(env *testscript.Env) error {
@@ -34,7 +39,7 @@ func TestRemoteScript(t *testing.T) {
 		return setup(env)
 	}
 	p.Cmds["broker"], p.Cmds["browser"], p.Cmds["cloud"], p.Cmds["silence"] = cmdBroker, cmdBrowser, cmdCloud, cmdSilence
-	p.Cmds["jsonfield"], p.Cmds["sign"] = cmdJSONField, cmdSign
+	p.Cmds["jsonfield"], p.Cmds["sign"], p.Cmds["vendor"] = cmdJSONField, cmdSign, cmdVendor
 	testscript.Run(t, p)
 }
 
@@ -104,6 +109,33 @@ func cmdCloud(ts *testscript.TestScript, _ bool, args []string) {
 func cmdSilence(ts *testscript.TestScript, _ bool, _ []string) {
 	farOf(ts).Silence()
 	time.Sleep(time.Second) // what was heard before may count as long
+}
+
+// cmdVendor plays a service that takes the broker's tokens: where they are
+// exchanged, and the API that takes what comes of them.
+func cmdVendor(ts *testscript.TestScript, neg bool, args []string) {
+	s, f := scriptOf(ts), farOf(ts)
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: vendor FILE")
+	}
+	ex, err := exchange.Start(exchange.Options{
+		Shape: "anthropic", IssuerCA: f.PEM,
+		Rule: exchange.Rule{
+			Issuer: f.URL, Audience: brokertest.Federation, Subject: strings.TrimSpace(ts.ReadFile(args[0])),
+			Parameters: map[string]string{"federation_rule_id": "fdrl_example", "organization_id": "org_example", "service_account_id": "svac_example"},
+		},
+	})
+	ts.Check(err)
+	ts.Defer(func() { _ = ex.Close() })
+	api, err := testsrv.Start(testsrv.Options{Shape: testsrv.Anthropic, Keyring: ex.Keyring})
+	ts.Check(err)
+	ts.Defer(func() { _ = api.Close() })
+	ts.Setenv("audience", brokertest.Federation)
+	ts.Setenv("vendor", api.URL())
+	ts.Setenv("vendor_addr", api.Addr())
+	ts.Setenv("vendor_token", ex.URL())
+	ts.Setenv("vendor_token_addr", ex.Addr())
+	ts.Check(os.WriteFile(filepath.Join(s.work, "vendor.pem"), append(api.CAPEM(), ex.CAPEM()...), 0o600))
 }
 
 func cmdSign(ts *testscript.TestScript, _ bool, args []string) {
