@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/internal/netguard"
+	"github.com/litentry/agentkeys/internal/provision/har"
 	"github.com/litentry/agentkeys/internal/provision/recipe"
 )
 
@@ -56,8 +57,9 @@ type Options struct {
 	Headed bool   // with a window on the user's display
 	// Attach is the DevTools address of a browser that runs already, such as
 	// http://127.0.0.1:9222, on this machine. A tab is opened there and closed
-	// at Close. The proxy does not stand in this browser's way: the addresses
-	// that it dials are its own business, and the guard holds for that one tab.
+	// at Close. The guard holds for that one tab. The proxy cannot be used: which
+	// addresses that browser dials for it, and where it saves a download that the
+	// tab starts, is that browser's own business.
 	Attach string
 	Hosts  []string // that may be visited, in lower case
 	// Dial opens connections for the proxy; nil: package netguard's, to public
@@ -67,9 +69,16 @@ type Options struct {
 	// reached. CAPEM are the certificates by which it is known.
 	Site  netip.AddrPort
 	CAPEM []byte
-	Dir   string       // private; profiles live in it
-	Log   *slog.Logger // nil: none
+	// Record, if set, gets all that the tab sends and is sent. Replay, if set,
+	// answers all that the tab asks for; nothing goes to the network then.
+	Record *har.Recorder
+	Replay *har.Archive
+	Dir    string       // private; profiles live in it
+	Log    *slog.Logger // nil: none
 }
+
+// errReplay is why nothing is dialled.
+var errReplay = errors.New("a recording is played")
 
 // Browser is a browser with one tab.
 type Browser struct {
@@ -145,7 +154,11 @@ func (b *Browser) launch(ctx context.Context) error {
 	if dial == nil {
 		dial = netguard.New().DialContext(10 * time.Second)
 	}
-	if b.proxy, err = newProxy(dial, b.opts.Site, b.listed); err != nil {
+	site := b.opts.Site
+	if b.opts.Replay != nil {
+		site, dial = netip.AddrPort{}, func(context.Context, string, string) (net.Conn, error) { return nil, errReplay }
+	}
+	if b.proxy, err = newProxy(dial, site, b.listed); err != nil {
 		return err
 	}
 	b.process, err = start(path, flags(b.profile.dir, b.proxy.address(), pins, b.opts.Headed), b.profile, b.opts.Headed)

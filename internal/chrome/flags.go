@@ -23,7 +23,9 @@ func flags(profile, proxy string, pins []string, headed bool) []string {
 		"--disable-background-networking", "--disable-component-update", "--disable-domain-reliability", "--disable-sync", "--disable-default-apps",
 		"--disable-breakpad", "--disable-crash-reporter", "--no-pings", "--metrics-recording-only", "--disable-client-side-phishing-detection",
 		"--no-service-autorun", "--disable-search-engine-choice-screen", "--disable-extensions", "--disable-component-extensions-with-background-pages",
-		// Nothing is remembered or offered.
+		// Nothing is remembered or offered; cookies and what was visited stay in
+		// memory.
+		"--incognito",
 		"--password-store=basic", "--use-mock-keychain", "--disable-save-password-bubble", "--disable-notifications", "--deny-permission-prompts",
 		"--disable-features=" + strings.Join([]string{
 			"Translate", "OptimizationHints", "MediaRouter", "DialMediaRouteProvider", "InterestFeedContentSuggestions", "CertificateTransparencyComponentUpdater",
@@ -43,6 +45,12 @@ func flags(profile, proxy string, pins []string, headed bool) []string {
 	}
 	return append(args, "about:blank")
 }
+
+// preferences are those that no argument sets: nothing typed is kept, and
+// cookies are as in a window that is not private, where sign-ins across hosts
+// need them.
+const preferences = `{"autofill":{"profile_enabled":false,"credit_card_enabled":false,"enabled":false},"credentials_enable_service":false,"credentials_enable_autosignin":false,` +
+	`"profile":{"password_manager_enabled":false,"password_manager_leak_detection":false,"cookie_controls_mode":0},"safebrowsing":{"enabled":false},"search":{"suggest_enabled":false},"net":{"network_prediction_options":2}}`
 
 // pins are the digests of the public keys by which a stand-in is known.
 // Certificates of anybody else are checked as ever.

@@ -3,6 +3,7 @@ package chrome
 import (
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/fetch"
@@ -15,8 +16,15 @@ import (
 )
 
 // patterns says which requests wait for the guard: documents, in each hop of a
-// redirect. Sub-resources go by the proxy alone.
+// redirect. Sub-resources go by the proxy alone, unless they are recorded or
+// replayed.
 func (t *tab) patterns() []*fetch.RequestPattern {
+	switch {
+	case t.b.opts.Replay != nil:
+		return []*fetch.RequestPattern{{URLPattern: "*"}}
+	case t.b.opts.Record != nil:
+		return []*fetch.RequestPattern{{URLPattern: "*"}, {URLPattern: "*", RequestStage: fetch.RequestStageResponse}}
+	}
 	return []*fetch.RequestPattern{{URLPattern: "*", ResourceType: network.ResourceTypeDocument}}
 }
 
@@ -37,23 +45,36 @@ func (t *tab) paused(s session, e fetch.EventRequestPaused) {
 	if e.Request == nil {
 		return
 	}
+	if e.ResponseStatusCode != 0 || e.ResponseErrorReason != "" {
+		answered(s, t.b.opts.Record, e)
+		return
+	}
+	document := e.ResourceType == network.ResourceTypeDocument
 	t.mu.Lock()
-	top := e.FrameID == cdp.FrameID(t.id)
+	top := document && e.FrameID == cdp.FrameID(t.id)
 	popup, isPopup := t.popups[s.id]
 	t.mu.Unlock()
-	if isPopup && e.FrameID == cdp.FrameID(popup) {
+	if isPopup {
 		s.tell(fetch.FailRequest.Method, fetch.FailRequestParams{RequestID: e.RequestID, ErrorReason: network.ErrorReasonAborted})
-		t.follow(popup, e.Request)
+		t.follow(popup, e.Request, document)
 		return
 	}
 	var why error
 	switch {
 	case top:
 		why = t.b.allowed(e.Request.URL)
-	case e.ResourceType == network.ResourceTypeDocument:
+	case document:
 		why = t.framable(e.Request)
 	}
-	if why == nil {
+	switch {
+	case why != nil:
+	case t.b.opts.Replay != nil:
+		replay(s, t.b.opts.Replay, e)
+		return
+	default:
+		if t.b.opts.Record != nil {
+			begin(t.b.opts.Record, e)
+		}
 		s.tell(fetch.ContinueRequest.Method, fetch.ContinueRequestParams{RequestID: e.RequestID})
 		return
 	}
@@ -95,15 +116,28 @@ func (t *tab) challenged(s session, e fetch.EventAuthRequired) {
 // are closed; where one was to show a listed host, the tab goes there instead.
 func (t *tab) opened(s session) {
 	s.tell(page.Enable.Method, page.EnableParams{})
-	s.tell(fetch.Enable.Method, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: "*"}}, HandleAuthRequests: new(true)})
+	s.tell(fetch.Enable.Method, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: "*"}}, HandleAuthRequests: new(t.b.proxy != nil)})
 	s.tell(runtime.RunIfWaitingForDebugger.Method, cdp.Empty{})
+	// One that its opener fills by itself asks for no document.
+	time.AfterFunc(windowTime, func() {
+		t.mu.Lock()
+		id, open := t.popups[s.id]
+		t.mu.Unlock()
+		if open {
+			t.b.root.tell(target.CloseTarget.Method, target.CloseTargetParams{TargetID: id})
+			t.block(recipe.ErrBlocked)
+		}
+	})
 }
 
+// windowTime is how long a new window may stay without asking for a document.
+const windowTime = 3 * time.Second
+
 // follow closes a window, and has the tab go where it was led.
-func (t *tab) follow(popup target.ID, r *network.Request) {
+func (t *tab) follow(popup target.ID, r *network.Request, document bool) {
 	t.b.root.tell(target.CloseTarget.Method, target.CloseTargetParams{TargetID: popup})
 	why := t.b.allowed(r.URL)
-	if why == nil && r.Method != "GET" {
+	if !document || why == nil && r.Method != "GET" {
 		why = recipe.ErrBlocked
 	}
 	if why != nil {

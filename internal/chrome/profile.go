@@ -65,14 +65,34 @@ func newProfile(dir string) (*profile, error) {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	p := &profile{dir: run}
-	if p.lock, err = locked(run+".lock", unix.LOCK_EX|unix.LOCK_NB); err == nil && root {
-		err = os.Chown(run, nobody, nobody)
+	if p.lock, err = locked(run+".lock", unix.LOCK_EX|unix.LOCK_NB); err == nil {
+		err = p.fill(root)
 	}
 	if err != nil {
 		_ = p.remove()
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	return p, nil
+}
+
+// fill writes what the browser reads at its start, and hands the directory to
+// who runs it.
+func (p *profile) fill(root bool) error {
+	paths := []string{filepath.Join(p.dir, "Default", "Preferences"), filepath.Join(p.dir, "Default"), p.dir}
+	if err := os.Mkdir(paths[1], 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(paths[0], []byte(preferences), 0o600); err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if root {
+			if err := os.Lchown(path, nobody, nobody); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ours reports whether dir is a directory, no link, of this user alone to write.

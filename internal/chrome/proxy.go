@@ -113,7 +113,8 @@ func (p *proxy) serve(c net.Conn) {
 		to := req.Host
 		if err == nil && p.site.IsValid() {
 			to = p.site.String()
-			if !p.listed(host) {
+			// A stand-in plays bot checks too, which show in frames.
+			if _, bot := recipe.BotCheckIn([]string{"https://" + host + "/"}); !bot && !p.listed(host) {
 				port = ""
 			}
 		}

@@ -78,7 +78,16 @@
     if (own || !(e.tagName === 'INPUT' && (e.type === 'checkbox' || e.type === 'radio'))) return own && {at: e, box: own};
     for (const l of e.labels || []) {
       const b = box(l);
-      if (b) return {at: l, box: b};
+      if (!b) continue;
+      // Not where the label has a link, such as to the terms.
+      const spots = [[b.x, b.y], ...[...l.getClientRects(), ...[...l.children].map((c) => c.getBoundingClientRect())].map((r) => [r.left + Math.min(8, r.width / 2), r.top + r.height / 2])];
+      for (const [x, y] of spots) {
+        const h = hit(x, y);
+        const own = h?.closest('a, button, input, select, textarea, [role="button"], [role="link"]');
+        if (h && holds(l, h) && (!own || own === e || !holds(l, own))) return {at: l, box: {...b, x, y}};
+      }
+      // Out of sight, or all of it covered.
+      return {at: l, box: b};
     }
     return null;
   };

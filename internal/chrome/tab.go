@@ -27,6 +27,11 @@ import (
 //go:embed script.js
 var script string
 
+// blanker is what Shot runs in each frame, after script.
+//
+//go:embed shot.js
+var blanker string
+
 const world = "agentkeys"
 
 // tab is the one tab, with its frames, and the new windows until they are
@@ -67,27 +72,22 @@ func newTab(b *Browser) *tab {
 var (
 	pages = target.Filter{{Type: "page"}}
 	inner = target.Filter{{Type: "iframe"}}
+	// In a browser that was attached to, only what our tab opens is ours.
+	innerAttached = target.Filter{{Type: "iframe"}, {Type: "page"}}
 )
 
 // open takes the tab that the browser began with.
 func (t *tab) open(ctx context.Context) error {
-	if _, err := cdp.Call(ctx, t.b.root, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
-		Behavior: browser.SetDownloadBehaviorBehaviorDeny, EventsEnabled: new(true),
-	}); err != nil {
-		return err
-	}
 	if _, err := cdp.Call(ctx, t.b.root, target.SetAutoAttach, target.SetAutoAttachParams{
 		AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: new(true), Filter: pages,
 	}); err != nil {
 		return err
 	}
-	select {
-	case <-t.found:
-	case <-t.b.conn.done:
-		return recipe.ErrGone
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return t.ready(ctx)
+}
+
+// guarded waits until the browser has done what prepare said.
+func (t *tab) guarded(ctx context.Context) error {
 	// Everything that guards the tab was sent before; its answers come first.
 	if _, err := cdp.Call(ctx, t.main, page.GetFrameTree, cdp.Empty{}); err != nil {
 		return err
@@ -98,17 +98,21 @@ func (t *tab) open(ctx context.Context) error {
 // prepare guards a session before its first request, and lets it go.
 func (t *tab) prepare(s session) {
 	s.tell(page.Enable.Method, page.EnableParams{})
-	s.tell(fetch.Enable.Method, fetch.EnableParams{Patterns: t.patterns(), HandleAuthRequests: new(true)})
+	s.tell(fetch.Enable.Method, fetch.EnableParams{Patterns: t.patterns(), HandleAuthRequests: new(t.b.proxy != nil)})
 	s.tell(network.Enable.Method, network.EnableParams{})
 	s.tell(network.SetBypassServiceWorker.Method, network.SetBypassServiceWorkerParams{Bypass: true})
 	s.tell(page.SetInterceptFileChooserDialog.Method, page.SetInterceptFileChooserDialogParams{Enabled: true})
-	s.tell(page.AddScriptToEvaluateOnNewDocument.Method, page.AddScriptToEvaluateOnNewDocumentParams{Source: script, WorldName: world, RunImmediately: new(true)})
+	s.tell(page.AddScriptToEvaluateOnNewDocument.Method, page.AddScriptToEvaluateOnNewDocumentParams{Source: script + blanker, WorldName: world, RunImmediately: new(true)})
 	s.tell(runtime.Enable.Method, cdp.Empty{})
 	s.tell(dom.Enable.Method, dom.EnableParams{})
 	// Kept, the tree makes each computed name cheap.
 	s.tell(accessibility.Enable.Method, cdp.Empty{})
 	s.tell(inspector.Enable.Method, cdp.Empty{})
-	s.tell(target.SetAutoAttach.Method, target.SetAutoAttachParams{AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: new(true), Filter: inner})
+	filter := inner
+	if t.b.process == nil {
+		filter = innerAttached
+	}
+	s.tell(target.SetAutoAttach.Method, target.SetAutoAttachParams{AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: new(true), Filter: filter})
 	s.tell(runtime.RunIfWaitingForDebugger.Method, cdp.Empty{})
 }
 
@@ -169,7 +173,7 @@ func (t *tab) attached(from, s session, info *target.Info) {
 		s.tell(runtime.RunIfWaitingForDebugger.Method, cdp.Empty{})
 	default:
 		t.mu.Lock()
-		first := t.id == "" && t.b.opts.Attach == "" || t.id == info.TargetID
+		first := t.main.c == nil && (t.id == info.TargetID || t.id == "" && t.b.process != nil)
 		if first {
 			t.id, t.main = info.TargetID, s
 			t.frames[cdp.FrameID(info.TargetID)] = &frame{id: cdp.FrameID(info.TargetID), s: s, url: "about:blank"}
@@ -178,6 +182,11 @@ func (t *tab) attached(from, s session, info *target.Info) {
 		}
 		t.mu.Unlock()
 		if first {
+			if t.b.process != nil {
+				t.b.root.tell(browser.SetDownloadBehavior.Method, browser.SetDownloadBehaviorParams{
+					Behavior: browser.SetDownloadBehaviorBehaviorDeny, EventsEnabled: new(true), BrowserContextID: info.BrowserContextID,
+				})
+			}
 			t.prepare(s)
 			close(t.found)
 			return
