@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/litentry/agentkeys/internal/provision/recipe"
 )
 
 // proxy is the browser's only way out: CONNECT to port 443, for who knows the
