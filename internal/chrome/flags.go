@@ -23,9 +23,7 @@ func flags(profile, proxy string, pins []string, headed bool) []string {
 		"--disable-background-networking", "--disable-component-update", "--disable-domain-reliability", "--disable-sync", "--disable-default-apps",
 		"--disable-breakpad", "--disable-crash-reporter", "--no-pings", "--metrics-recording-only", "--disable-client-side-phishing-detection",
 		"--no-service-autorun", "--disable-search-engine-choice-screen", "--disable-extensions", "--disable-component-extensions-with-background-pages",
-		// Nothing is remembered or offered; cookies and what was visited stay in
-		// memory.
-		"--incognito",
+		// Nothing is remembered or offered.
 		"--password-store=basic", "--use-mock-keychain", "--disable-save-password-bubble", "--disable-notifications", "--deny-permission-prompts",
 		"--disable-features=" + strings.Join([]string{
 			"Translate", "OptimizationHints", "MediaRouter", "DialMediaRouteProvider", "InterestFeedContentSuggestions", "CertificateTransparencyComponentUpdater",
@@ -43,7 +41,7 @@ func flags(profile, proxy string, pins []string, headed bool) []string {
 	if len(pins) > 0 {
 		args = append(args, "--ignore-certificate-errors-spki-list="+strings.Join(pins, ","))
 	}
-	return append(args, "about:blank")
+	return append(args, "--no-startup-window")
 }
 
 // preferences are those that no argument sets: nothing typed is kept, and

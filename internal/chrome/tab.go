@@ -76,8 +76,25 @@ var (
 	innerAttached = target.Filter{{Type: "iframe"}, {Type: "page"}}
 )
 
-// open takes the tab that the browser began with.
+// open opens the tab, in a context that is not the profile's: its cookies and
+// what it visits stay in memory.
 func (t *tab) open(ctx context.Context) error {
+	made, err := cdp.Call(ctx, t.b.root, target.CreateBrowserContext, target.CreateBrowserContextParams{})
+	if err != nil {
+		return err
+	}
+	if _, err := cdp.Call(ctx, t.b.root, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
+		Behavior: browser.SetDownloadBehaviorBehaviorDeny, EventsEnabled: new(true), BrowserContextID: made.BrowserContextID,
+	}); err != nil {
+		return err
+	}
+	page, err := cdp.Call(ctx, t.b.root, target.CreateTarget, target.CreateTargetParams{URL: "about:blank", BrowserContextID: made.BrowserContextID, NewWindow: new(true)})
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.id = page.TargetID
+	t.mu.Unlock()
 	if _, err := cdp.Call(ctx, t.b.root, target.SetAutoAttach, target.SetAutoAttachParams{
 		AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: new(true), Filter: pages,
 	}); err != nil {
@@ -173,7 +190,7 @@ func (t *tab) attached(from, s session, info *target.Info) {
 		s.tell(runtime.RunIfWaitingForDebugger.Method, cdp.Empty{})
 	default:
 		t.mu.Lock()
-		first := t.main.c == nil && (t.id == info.TargetID || t.id == "" && t.b.process != nil)
+		first := t.main.c == nil && t.id == info.TargetID
 		if first {
 			t.id, t.main = info.TargetID, s
 			t.frames[cdp.FrameID(info.TargetID)] = &frame{id: cdp.FrameID(info.TargetID), s: s, url: "about:blank"}
@@ -182,11 +199,6 @@ func (t *tab) attached(from, s session, info *target.Info) {
 		}
 		t.mu.Unlock()
 		if first {
-			if t.b.process != nil {
-				t.b.root.tell(browser.SetDownloadBehavior.Method, browser.SetDownloadBehaviorParams{
-					Behavior: browser.SetDownloadBehaviorBehaviorDeny, EventsEnabled: new(true), BrowserContextID: info.BrowserContextID,
-				})
-			}
 			t.prepare(s)
 			close(t.found)
 			return
