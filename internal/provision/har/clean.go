@@ -25,6 +25,9 @@ var secretWords = map[string]bool{
 
 // isSecret reports whether what has this name is secret: a word of it says so.
 func isSecret(name string) bool {
+	if strings.HasSuffix(name, "-response") { // of a bot check: cf-turnstile-response, g-recaptcha-response
+		return true
+	}
 	var words strings.Builder
 	for i := range len(name) {
 		c := name[i]
@@ -195,7 +198,7 @@ func (s *scrubber) headers(list []Pair) (out []Pair, all []Cookie) {
 			h.Value = value + rest
 		case name == "referer" || name == "location" || name == "content-location" || name == "origin":
 			h.Value = s.address(h.Value)
-		case isSecret(name) && !harmless[name]:
+		case isSecret(name) && !harmless[name] && !strings.HasPrefix(name, "access-control-"):
 			scheme, value, ok := strings.Cut(h.Value, " ")
 			if !ok {
 				scheme, value = "", h.Value
@@ -211,7 +214,8 @@ func (s *scrubber) headers(list []Pair) (out []Pair, all []Cookie) {
 	return out, all
 }
 
-// harmless are headers whose names only sound secret.
+// harmless are headers whose names only sound secret, as those of CORS do too:
+// a page does not work without them.
 var harmless = map[string]bool{"www-authenticate": true, "origin-agent-cluster": true, "sec-websocket-key": true}
 
 // attributes keeps those of a cookie that say how it is sent.

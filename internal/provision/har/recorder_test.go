@@ -201,12 +201,15 @@ func TestEveryPlaceIsScrubbed(t *testing.T) {
 	exchange(r, "1", Request{
 		Method: "GET", URL: "https://svc.example/" + key("2") + "?a=" + key("3") + "&next=" + deep + "#section-unheard",
 		Headers: []Pair{{Name: "X-Any", Value: key("4")}, {Name: "X-Auth-Token", Value: "tiny"}, {Name: "Authorization", Value: "Basic wordy"}, {Name: "Cookie", Value: "a=flat"}},
-	}, Response{Status: 200, MimeType: "text/html", Headers: []Pair{{Name: "X-Other", Value: key("5")}, {Name: "Set-Cookie", Value: "b=plain; Path=/"}}}, "")
+	}, Response{Status: 200, MimeType: "text/html", Headers: []Pair{{Name: "X-Other", Value: key("5")}, {Name: "Access-Control-Allow-Credentials", Value: "true"}, {Name: "Set-Cookie", Value: "b=plain; Path=/"}}}, "")
 	out, a := written(t, r)
 	for _, v := range []string{key("1"), key("2"), key("3"), key("4"), key("5"), deep, "unheard", "tiny", "wordy", "flat", "plain"} {
 		if strings.Contains(out, v) {
 			t.Errorf("%s is in what was written", v)
 		}
+	}
+	if h := header(a.Log.Entries[0].Response.Headers, "Access-Control-Allow-Credentials"); h != "true" {
+		t.Errorf("a page cannot work with %q", h)
 	}
 	if h := header(a.Log.Entries[0].Request.Headers, "Authorization"); !strings.HasPrefix(h, "Basic ") {
 		t.Errorf("%s", h)
