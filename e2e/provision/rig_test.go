@@ -35,6 +35,8 @@ import (
 type played struct {
 	id   string
 	opts sites.Options
+	// account and key are the requests that make one, see Site.Hold.
+	account, key string
 	// person does what a person is wanted for, once; nil: bot checks and phones.
 	person func(t *testing.T, s *sites.Site, need recipe.Need)
 }
@@ -80,7 +82,7 @@ func newRig(t *testing.T, p played) *rig {
 }
 
 // begin starts a browser of its own, as each run does, and returns a run with
-// it. cut ends the run as soon as its request has been held.
+// it.
 func (r *rig) begin(made bool) (*recipe.Run, *chrome.Browser) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)

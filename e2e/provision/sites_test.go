@@ -9,14 +9,15 @@ import (
 
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/provision/recipe"
+	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/testsrv/sites"
 )
 
 // services are all that are played.
 var services = []played{
-	{id: "openrouter"},
-	{id: "anthropic"},
-	{id: "groq"},
+	{id: "openrouter", account: "POST /v1/client/sign_ups", key: "POST /settings/keys"},
+	{id: "anthropic", account: "POST /login", key: "POST /settings/keys"},
+	{id: "groq", account: "POST /authenticate", key: "POST /keys"},
 }
 
 // accounts is how many accounts a run leaves behind.
@@ -154,4 +155,73 @@ func TestKnownAddress(t *testing.T) {
 	if _, err = run.Stage(t.Context(), recipe.StageLogin); !errors.As(err, &f) || f.Kind != recipe.NoAccount {
 		t.Errorf("signing in without an account: %v", err)
 	}
+}
+
+// TestCut: a run is gone while its request is under way, before the site did
+// anything or when only the answer was missing. The next one ends with one
+// account and one key.
+func TestCut(t *testing.T) {
+	for _, p := range services {
+		if p.account == "" && p.key == "" {
+			continue
+		}
+		for _, c := range []struct {
+			name, request string
+			done          bool
+			stage         recipe.Stage
+		}{
+			{"account unheard", p.account, false, recipe.StageRegister},
+			{"account unanswered", p.account, true, recipe.StageRegister},
+			{"key unheard", p.key, false, recipe.StageKey},
+			{"key unanswered", p.key, true, recipe.StageKey},
+		} {
+			if c.request == "" {
+				continue
+			}
+			t.Run(p.id+"/"+c.name, func(t *testing.T) {
+				r := newRig(t, p)
+				run, b := r.begin(false)
+				if c.stage == recipe.StageKey && len(r.entry.Recipe.Register) > 0 {
+					r.stage(run, recipe.StageRegister)
+				}
+				held := r.site.Hold(c.request, c.done)
+				ctx, cut := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				go func() {
+					_, err := run.Stage(ctx, c.stage)
+					ended <- err
+				}()
+				select {
+				case <-held.Arrived():
+				case err := <-ended:
+					t.Fatalf("the stage ended before %s: %v; steps %v", c.request, err, r.steps)
+				}
+				cut()
+				_ = b.Close()
+				<-ended // what is held ends with the connection
+				key := r.again(c.stage)
+				r.checkKey(key, p.accounts(r))
+				r.checkVisits()
+			})
+		}
+	}
+}
+
+// again goes on as the door does: it comes in to the account that there may be,
+// registers if there is none, and makes a key where one of this name is no more.
+func (r *rig) again(from recipe.Stage) secret.Value {
+	r.t.Helper()
+	run, _ := r.begin(from == recipe.StageKey)
+	if len(r.entry.Recipe.Login) > 0 {
+		_, err := run.Stage(r.t.Context(), recipe.StageLogin)
+		var f *recipe.Failure
+		switch {
+		case err == nil:
+		case errors.As(err, &f) && f.Kind == recipe.NoAccount && from == recipe.StageRegister:
+			r.stage(run, recipe.StageRegister)
+		default:
+			r.t.Fatalf("coming in again: %v; steps %v", err, r.steps)
+		}
+	}
+	return r.stage(run, recipe.StageKey)
 }

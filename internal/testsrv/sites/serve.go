@@ -209,6 +209,9 @@ func (s *Site) seen(next http.Handler) http.Handler {
 		s.mu.Unlock()
 		if h := s.held(r, false); h != nil {
 			h.wait(r.Context())
+			if r.Context().Err() != nil {
+				panic(http.ErrAbortHandler) // the site has never heard of it
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
