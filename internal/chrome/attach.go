@@ -43,6 +43,9 @@ func (b *Browser) attach(ctx context.Context) error {
 	b.tab.mu.Lock()
 	b.tab.id = made.TargetID
 	b.tab.mu.Unlock()
+	if _, err := cdp.Call(ctx, b.root, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{Discover: true, Filter: pages}); err != nil {
+		return fmt.Errorf("%w: %w", ErrAttach, err)
+	}
 	if _, err := cdp.Call(ctx, b.root, target.AttachToTarget, target.AttachToTargetParams{TargetID: made.TargetID, Flatten: new(true)}); err != nil {
 		return fmt.Errorf("%w: %w", ErrAttach, err)
 	}

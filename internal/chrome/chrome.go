@@ -59,7 +59,9 @@ type Options struct {
 	// http://127.0.0.1:9222, on this machine. A tab is opened there and closed
 	// at Close. The guard holds for that one tab. The proxy cannot be used: which
 	// addresses that browser dials for it, and where it saves a download that the
-	// tab starts, is that browser's own business.
+	// tab starts, is that browser's own business. New windows of the tab are kept
+	// from opening by a script; one that a page opens past it is closed, but may
+	// have asked for its first document by then.
 	Attach string
 	Hosts  []string // that may be visited, in lower case
 	// Dial opens connections for the proxy; nil: package netguard's, to public

@@ -130,6 +130,18 @@ func (t *tab) opened(s session) {
 	})
 }
 
+// strayed closes a window that our tab opened in a browser that we did not
+// start, past what keeps it from that.
+func (t *tab) strayed(info *target.Info) {
+	t.mu.Lock()
+	ours := info.OpenerID != "" && info.OpenerID == t.id
+	t.mu.Unlock()
+	if ours {
+		t.b.root.tell(target.CloseTarget.Method, target.CloseTargetParams{TargetID: info.TargetID})
+		t.block(recipe.ErrBlocked)
+	}
+}
+
 // windowTime is how long a new window may stay without asking for a document.
 const windowTime = 3 * time.Second
 

@@ -6,7 +6,7 @@
   // telling reports whether a word is like a key, a code or a part of one.
   const telling = (w) => w.length >= 16 || /\d/.test(w) && (/^[\d\-.]+$/.test(w) ? (w.match(/\d/g).length >= 4 || w.length === 1) : w.length >= 6);
   const word = /[A-Za-z0-9_+\/=~.\-]+/g;
-  const blank = (text) => text.replace(/\d(?:[ \u00a0]?\d){3,}/g, (d) => d.replace(/\d/g, dot)).replace(word, (w) => telling(w) ? dot.repeat(w.length) : w);
+  const blank = (text) => text.replace(word, (w) => telling(w) ? dot.repeat(w.length) : w).replace(/\d(?:[ \u00a0]?\d){3,}/g, (d) => d.replace(/\d/g, dot));
   const hide = (e) => {
     if (e.style.opacity === '0' && e.style.getPropertyPriority('opacity')) return;
     const had = e.getAttribute('style');

@@ -67,13 +67,16 @@ func newTab(b *Browser) *tab {
 	return &tab{b: b, found: make(chan struct{}), popups: map[target.SessionID]target.ID{}, frames: map[cdp.FrameID]*frame{}}
 }
 
+// keeper keeps new windows from opening in a browser that we did not start.
+//
+//go:embed attach.js
+var keeper string
+
 // pages is the filter for new windows, inner that for frames with a process of
 // their own.
 var (
 	pages = target.Filter{{Type: "page"}}
 	inner = target.Filter{{Type: "iframe"}}
-	// In a browser that was attached to, only what our tab opens is ours.
-	innerAttached = target.Filter{{Type: "iframe"}, {Type: "page"}}
 )
 
 // open opens the tab, in a context that is not the profile's: its cookies and
@@ -119,17 +122,18 @@ func (t *tab) prepare(s session) {
 	s.tell(network.Enable.Method, network.EnableParams{})
 	s.tell(network.SetBypassServiceWorker.Method, network.SetBypassServiceWorkerParams{Bypass: true})
 	s.tell(page.SetInterceptFileChooserDialog.Method, page.SetInterceptFileChooserDialogParams{Enabled: true})
-	s.tell(page.AddScriptToEvaluateOnNewDocument.Method, page.AddScriptToEvaluateOnNewDocumentParams{Source: script + blanker, WorldName: world, RunImmediately: new(true)})
+	source := script + blanker
+	if t.b.process == nil {
+		source += keeper
+		s.tell(page.AddScriptToEvaluateOnNewDocument.Method, page.AddScriptToEvaluateOnNewDocumentParams{Source: keeper})
+	}
+	s.tell(page.AddScriptToEvaluateOnNewDocument.Method, page.AddScriptToEvaluateOnNewDocumentParams{Source: source, WorldName: world, RunImmediately: new(true)})
 	s.tell(runtime.Enable.Method, cdp.Empty{})
 	s.tell(dom.Enable.Method, dom.EnableParams{})
 	// Kept, the tree makes each computed name cheap.
 	s.tell(accessibility.Enable.Method, cdp.Empty{})
 	s.tell(inspector.Enable.Method, cdp.Empty{})
-	filter := inner
-	if t.b.process == nil {
-		filter = innerAttached
-	}
-	s.tell(target.SetAutoAttach.Method, target.SetAutoAttachParams{AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: new(true), Filter: filter})
+	s.tell(target.SetAutoAttach.Method, target.SetAutoAttachParams{AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: new(true), Filter: inner})
 	s.tell(runtime.RunIfWaitingForDebugger.Method, cdp.Empty{})
 }
 
@@ -139,6 +143,10 @@ func (t *tab) event(s session, method string, params jsonv2.Value) {
 	case "Target.attachedToTarget":
 		if e, ok := decode[target.EventAttachedToTarget](params); ok && e.TargetInfo != nil {
 			t.attached(s, session{c: s.c, id: e.SessionID}, e.TargetInfo)
+		}
+	case "Target.targetCreated":
+		if e, ok := decode[target.EventTargetCreated](params); ok && e.TargetInfo != nil && t.b.process == nil {
+			t.strayed(e.TargetInfo)
 		}
 	case "Target.detachedFromTarget":
 		if e, ok := decode[target.EventDetachedFromTarget](params); ok {
