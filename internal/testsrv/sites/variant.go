@@ -56,12 +56,24 @@ func (w Want) never(hosts ...string) Want {
 	return w
 }
 
-// Of returns what a correct run does on the pages of a service.
+// Of returns what a correct run does on the pages of a service. Where a run may
+// find nothing, it may as well wait in vain: for a mail that a form should have
+// sent, or for a person whose page does not go on.
 func (c Change) Of(service string) Want {
-	if w, ok := c.Except[service]; ok {
-		return w
+	w := c.Want
+	if other, ok := c.Except[service]; ok {
+		w = other
 	}
-	return c.Want
+	if slices.Contains(w.Stops, "missing") || slices.Contains(w.Stops, "unusable") {
+		w.Stops = slices.Clone(w.Stops)
+		if slices.Contains(mailed, service) {
+			w.Stops = append(w.Stops, "no-mail")
+		}
+		if service == "brave-search" || service == "gemini" {
+			w.Stops = append(w.Stops, "need-human")
+		}
+	}
+	return w
 }
 
 // Fits reports whether a service has what c changes.
