@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -157,6 +158,9 @@ func (a *app) look(ctx context.Context, o *scanning, ks knownServices, dir strin
 	out.Stats, out.Rules = s.Stats(), []string{"catalogue"}
 	if program != "" {
 		out.Rules = append(out.Rules, program)
+		if keyscan.Ignores(dir) {
+			out.Rules = append(out.Rules, "without what .gitleaksignore lists")
+		}
 		a.hint("asking " + program)
 		var more []keyscan.Finding
 		for _, t := range targets {
@@ -343,7 +347,7 @@ func (a *app) printScan(out scanned) {
 		fmt.Fprintf(a.stdout, ", %d not looked at (%d binary, %d large, %d unreadable)", n, s.Binary, s.Large, s.Denied)
 	}
 	if len(out.Rules) > 1 {
-		fmt.Fprintf(a.stdout, "; rules of the catalogue and of %s\n", printable(out.Rules[1]))
+		fmt.Fprintf(a.stdout, "; rules of the catalogue and of %s\n", printable(strings.Join(out.Rules[1:], ", ")))
 	} else {
 		fmt.Fprintln(a.stdout, "; rules of the catalogue alone: gitleaks, which knows many more, was not found")
 	}

@@ -53,7 +53,8 @@ func FindGitleaks(path string) (string, error) {
 // Gitleaks has a program of gitleaks 8 look into dir, or into the history of
 // the repository there. It runs with its own rules, whatever the directory
 // says: neither a configuration in it nor a comment hides a finding. To those
-// it adds own, which no Scanner has looked for in a history.
+// it adds own, which no Scanner has looked for in a history. A .gitleaksignore
+// in the directory gitleaks always heeds: see Ignores.
 func Gitleaks(ctx context.Context, program, dir string, history bool, own *Rules) ([]Finding, error) {
 	mode := "dir"
 	if history {
@@ -106,6 +107,13 @@ func Gitleaks(ctx context.Context, program, dir string, history bool, own *Rules
 		return nil, err
 	}
 	return oneRule(found), nil
+}
+
+// Ignores reports whether a directory has a list of findings that gitleaks is
+// to leave out, which no flag of it turns off.
+func Ignores(dir string) bool {
+	fi, err := os.Stat(filepath.Join(dir, ".gitleaksignore"))
+	return err == nil && fi.Mode().IsRegular()
 }
 
 // oneRule keeps one of the rules that found the same key in one place.

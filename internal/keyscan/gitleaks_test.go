@@ -95,6 +95,11 @@ func TestGitleaksHistory(t *testing.T) {
 	if found = Merge(found); err != nil || len(found) != 2 || string(found[0].Secret.Expose()) != key || len(found[0].Commit) != 40 {
 		t.Fatalf("%d findings, %v", len(found), err)
 	}
+	// What the repository says to ignore does not count for our own rules.
+	write(t, dir, ".gitleaksignore", found[0].Commit+":config.py:github-pat:1\nconfig.py:github-pat:1\n")
+	if again, err := Gitleaks(t.Context(), program, dir, true, rules(t)); err != nil || len(again) != 2 {
+		t.Errorf("ignored: %d findings, %v", len(again), err)
+	}
 	// It knows what the catalogue knows.
 	if string(found[1].Secret.Expose()) != router || found[1].Line != 2 || !strings.HasPrefix(found[1].Rule, "gitleaks:openrouter-") {
 		t.Errorf("%s:%d, %s", found[1].File, found[1].Line, found[1].Rule)

@@ -140,6 +140,14 @@ func TestTermsLife(t *testing.T) {
 func TestTermsUnreadable(t *testing.T) {
 	w := newTermsWorld(t)
 	w.review(t, TermsAllow)
+	plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(rw, termsText)
+	}))
+	defer plain.Close()
+	w.set(t, openrouter, func(s *catalog.Settings) {
+		s.AllowAddresses = append(s.AllowAddresses, netip.MustParseAddrPort(plain.Listener.Addr().String()))
+	})
 	html := func(rw http.ResponseWriter) { rw.Header().Set("Content-Type", "text/html") }
 	for name, page := range map[string]func(rw http.ResponseWriter, r *http.Request){
 		"gone": func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, termsText, 404) },
@@ -170,7 +178,7 @@ func TestTermsUnreadable(t *testing.T) {
 			_, _ = io.WriteString(rw, termsText)
 		},
 		"reset":         func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"to plain http": func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "http://"+r.Host+"/terms", 302) },
+		"to plain http": func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, plain.URL, 302) },
 		"in circles":    func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/terms", 302) },
 		"to this machine": func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, "https://127.0.0.1:1/terms", 302)
