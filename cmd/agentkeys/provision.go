@@ -19,6 +19,7 @@ import (
 	"github.com/litentry/agentkeys/internal/daemon"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/provision"
+	"github.com/litentry/agentkeys/internal/provision/har"
 	"github.com/litentry/agentkeys/internal/provision/recipe"
 )
 
@@ -145,7 +146,7 @@ func (p *provisioning) one(ctx context.Context, svc agentkeys.Service) error {
 		return classifyService(err)
 	}
 	if p.replay != "" {
-		return errors.New("not built yet")
+		return explainProvision(svc, p.replayed(ctx, e))
 	}
 	if _, err := p.client.Status(ctx); err != nil {
 		return err
@@ -194,11 +195,11 @@ func (p *provisioning) teller() provision.Tell {
 }
 
 // launch starts the browser of a sign-up.
-func (p *provisioning) launch(e *catalog.Entry) func(context.Context, *catalog.Recipe) (provision.Browser, error) {
+func (p *provisioning) launch(e *catalog.Entry, rec *har.Recorder) func(context.Context, *catalog.Recipe) (provision.Browser, error) {
 	return func(ctx context.Context, r *catalog.Recipe) (provision.Browser, error) {
 		o := chrome.Options{
 			Path: p.browser, Headed: p.headed, Attach: p.attach, Hosts: r.Hosts, Dir: p.paths.Browser(),
-			Site: e.Owner.SiteAddress, CAPEM: []byte(e.Owner.CAPEM),
+			Site: e.Owner.SiteAddress, CAPEM: []byte(e.Owner.CAPEM), Record: rec,
 		}
 		return launched(chrome.Launch(ctx, o))
 	}
@@ -209,18 +210,7 @@ func launched(b *chrome.Browser, err error) (provision.Browser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return shooter{b}, nil
-}
-
-type shooter struct{ *chrome.Browser }
-
-func (s shooter) Shot(ctx context.Context) ([]byte, error) {
-	if b, ok := any(s.Browser).(interface {
-		Shot(context.Context) ([]byte, error)
-	}); ok {
-		return b.Shot(ctx)
-	}
-	return nil, errors.ErrUnsupported
+	return b, nil
 }
 
 // person shows a person what is wanted in the window, and waits for it.

@@ -24,10 +24,14 @@ func (p *provisioning) doors(run *provision.Run, k keep) (done func() error, err
 	if err != nil {
 		return nil, err
 	}
+	rec := p.recorder()
 	signup := &provision.Signup{
 		Entry: e, Vault: k, Post: k, Terms: p.terms(run.Service),
 		Ready:  p.ready,
-		Launch: p.launch(e),
+		Launch: p.launch(e, rec),
+	}
+	if rec != nil {
+		signup.Secret = rec.Hide
 	}
 	if p.headed || p.attach != "" {
 		signup.Person = p.person
@@ -39,7 +43,7 @@ func (p *provisioning) doors(run *provision.Run, k keep) (done func() error, err
 		p.federate(e), p.mint(e),
 		provision.NewConsent(e, rt, p.show()), signup, p.bring(e),
 	}
-	return func() error { return nil }, nil
+	return func() error { return p.saveHAR(rec) }, nil
 }
 
 // ready reports whether there can be a browser.

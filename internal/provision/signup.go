@@ -176,6 +176,7 @@ func (s *Signup) Enter(ctx context.Context, j *Journal, tell Tell) (Found, error
 	}
 	run.Made = j.state.Key != None
 	key, err := run.Stage(ctx, recipe.StageKey)
+	s.hide(key)
 	return Found{Secret: key}, err
 }
 
