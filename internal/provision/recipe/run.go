@@ -22,7 +22,8 @@ type Run struct {
 	Mail func(ctx context.Context, accept []string, timeout time.Duration) (Mail, error)
 	// Human has a person do something; look tells whether it is done by now, and
 	// is called from its goroutine alone. It returns nil when look said so, and
-	// ErrHuman wrapped where nobody is there.
+	// ErrHuman wrapped where nobody is there. At Google it is look that clicks,
+	// once: what the person may reach is to be open by its first call.
 	Human func(ctx context.Context, need Need, look func(context.Context) (bool, error)) error
 	// CheckKey reports whether something looks like a key of the service.
 	CheckKey func([]byte) error
