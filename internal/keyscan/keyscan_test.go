@@ -95,6 +95,7 @@ func TestFind(t *testing.T) {
 		"a path":             {"MISTRAL_API_KEY=/run/secrets/mistral-key-123", nil},
 		"words":              {"MISTRAL_API_KEY=settings.mistral_api_key_value", nil},
 		"a placeholder":      {"OPENROUTER_API_KEY=sk-or-v1-agentkeys.abcdefgh12345678abcdefgh12345678", nil},
+		"one of any form":    {"sk-admin-agentkeys.abcdefgh12345678", nil},
 		"another's in a var": {"OPENAI_API_KEY=" + router, []string{"openrouter " + router}},
 	} {
 		var got []string
