@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/e2e/lend/rig"
 	"github.com/litentry/agentkeys/internal/testsrv"
 	"github.com/litentry/agentkeys/internal/testsrv/dns"
@@ -115,6 +116,14 @@ func (w *world) keyring(key string) string {
 
 func (w *world) args(more ...string) []string {
 	return append(append([]string{"provision", w.service}, w.flags...), more...)
+}
+
+func (w *world) svc() agentkeys.Service {
+	s, err := agentkeys.ParseService(w.service)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
 }
 
 // outcome is how a run ended.
