@@ -11,7 +11,13 @@
 
   const style = (e) => {
     let s = styles.get(e);
-    if (!s) styles.set(e, s = getComputedStyle(e));
+    if (!s) {
+      // Each read of a computed style costs; most are asked for many times.
+      const c = getComputedStyle(e);
+      s = {display: c.display, position: c.position, transform: c.transform, clipPath: c.clipPath, clip: c.clip, x: c.overflowX, y: c.overflowY, pointerEvents: c.pointerEvents};
+      s.plain = s.position === 'static' && s.transform === 'none' && s.clipPath === 'none' && s.x === 'visible' && s.y === 'visible';
+      styles.set(e, s);
+    }
     return s;
   };
   const up = (e) => e.assignedSlot || e.parentElement || (e.getRootNode() instanceof ShadowRoot ? e.getRootNode().host : null);
@@ -43,11 +49,12 @@
     let fixed = false, absolute = false;
     for (let p = e; p; p = up(p)) {
       const s = style(p);
+      if (s.plain) continue;
       const covers = s.position !== 'static' || s.transform !== 'none';
       if (s.clipPath !== 'none' && clipped(s.clipPath)) return null;
       if (s.position === 'absolute' && s.clip !== 'auto' && /rect\((0px|1px)[, ]+(0px|1px)[, ]+(0px|1px)[, ]+(0px|1px)\)/.test(s.clip)) return null;
       if (p !== e && !fixed && (!absolute || covers) && p !== document.documentElement && p !== document.body) {
-        const x = s.overflowX, y = s.overflowY;
+        const {x, y} = s;
         if (x === 'hidden' || x === 'clip' || y === 'hidden' || y === 'clip') {
           const q = p.getBoundingClientRect();
           if (x === 'hidden' || x === 'clip') { l = Math.max(l, q.left); rt = Math.min(rt, q.right); }
@@ -254,7 +261,7 @@
     styles = new Map();
     if (!owner?.isConnected || !box(owner)) return null;
     const at = () => {
-      const r = owner.getBoundingClientRect(), s = style(owner);
+      const r = owner.getBoundingClientRect(), s = getComputedStyle(owner);
       return {x: x + r.left + owner.clientLeft + parseFloat(s.paddingLeft), y: y + r.top + owner.clientTop + parseFloat(s.paddingTop)};
     };
     const out = (p) => p.x < 0 || p.y < 0 || p.x >= innerWidth || p.y >= innerHeight;

@@ -164,7 +164,7 @@ func (r *run) open(address string) {
 // until looks until ok says so. It is bounded by the test's own time.
 func (r *run) until(what string, ok func(recipe.View) bool, css ...string) recipe.View {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 40*time.Second)
 	defer cancel()
 	for {
 		v, err := r.Look(ctx, css)
@@ -216,7 +216,7 @@ func (r *run) read(css string) string {
 // stopped looks until the guard says why.
 func (r *run) stopped(want error) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 40*time.Second)
 	defer cancel()
 	for {
 		if _, err := r.Look(ctx, nil); err != nil {
