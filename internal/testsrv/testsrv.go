@@ -42,6 +42,8 @@ type Options struct {
 	// is answered; an error refuses the call with 402. It may be called from many
 	// goroutines.
 	Charge func(key string, usd float64) error
+	// Extra, if set, answers what the API has no path for.
+	Extra http.Handler
 	// Hosts are further names that the certificate is good for: the live host,
 	// for a client that is made to dial here but verifies the real name.
 	Hosts []string

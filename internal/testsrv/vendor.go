@@ -97,6 +97,10 @@ func (s *Server) handler() http.Handler {
 		mux.HandleFunc(s.vendor.base+"/hostile/"+tr.path, serve)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if s.opts.Extra != nil {
+			s.opts.Extra.ServeHTTP(w, r)
+			return
+		}
 		s.serve(w, r, route{open: true, serve: func(*Server, *call) (answer, error) {
 			return answer{}, &failure{status: http.StatusNotFound, message: "Not found: " + r.Method + " " + r.URL.Path}
 		}})

@@ -33,6 +33,7 @@ func openRouter() *plan {
 		clerk("POST /v1/client/sign_ins/attempt_first_factor", clerkPassword),
 		clerk("GET /v1/verify", clerkLink),
 	}, keys.routes()...)
+	routes = append(routes, consentRoutes()...)
 	return &plan{
 		hosts: []string{"openrouter.ai", clerkHost}, cookie: "__client", domain: "openrouter.ai", scripted: clerkHost, signIn: "/sign-in",
 		senders: senderDomains("openrouter.ai"),

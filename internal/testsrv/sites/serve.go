@@ -46,13 +46,17 @@ func (s *Site) handle(rt route) {
 	s.mux[host].HandleFunc(rt.on, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, rt) })
 }
 
-// hostOf is the name that a request is for: that of the API for an address.
+// hostOf is the name that a request is for: that of the API for an address, or
+// byAddress where the site plays none.
 func (s *Site) hostOf(r *http.Request) string {
 	host := strings.ToLower(r.Host)
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil || host == "localhost" {
+		if s.plan.api == "" {
+			return byAddress
+		}
 		return s.plan.api
 	}
 	return host

@@ -110,6 +110,7 @@ type Site struct {
 	robots   int
 	visits   []Visit
 	rates    map[string]*rate
+	consents map[digest]consent
 	holds    []*Held
 }
 
@@ -147,7 +148,7 @@ func Start(opts Options) (*Site, error) {
 	}
 	s := &Site{
 		opts: opts, plan: p, variant: v, mux: map[string]*http.ServeMux{},
-		sessions: map[digest]*session{}, spent: map[digest]bool{}, checks: map[string]*check{}, rates: map[string]*rate{},
+		sessions: map[digest]*session{}, spent: map[digest]bool{}, checks: map[string]*check{}, rates: map[string]*rate{}, consents: map[digest]consent{},
 	}
 	s.hosts = slices.Compact(slices.Sorted(slices.Values(slices.Concat(p.hosts, v.hosts, []string{checkHost}))))
 	if p.api != "" && !slices.Contains(s.hosts, p.api) {
