@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -229,6 +230,9 @@ func TestMintedRefusals(t *testing.T) {
 	}
 	within(t, "the key is gone", func() bool { w.due(); return len(u.Live()) == 0 && len(known()) == 0 })
 	// What was asked for in an outage may turn up for a while.
+	if n := len(w.mintedKeys()); n != 2 {
+		t.Errorf("%d are remembered", n)
+	}
 	for _, k := range w.mintedKeys() {
 		_ = w.minted.update(k.Name, func(k *MintedKey) { k.Created = k.Created.Add(-lost) })
 	}
@@ -345,6 +349,40 @@ func TestRotateKey(t *testing.T) {
 	}
 }
 
+// TestRotateUnderWay: a request that began with the old key ends with it, and the
+// key lives on at the service until no such request can be left.
+func TestRotateUnderWay(t *testing.T) {
+	w, u := mintWorld(t, manage.Options{})
+	w.lend("coder", "openrouter", book.Terms{})
+	s, err := w.StartSession(t.Context(), agentOf(t, "coder"), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := u.ids()[0]
+	resp, err := ask(t.Context(), w.Host, s.Token, `{"model":"m","stream":true,"messages":[{"role":"user","content":"hello"}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	res, err := w.RotateKey(t.Context(), serviceOf(t, "openrouter"))
+	if err != nil || len(res.Keys) != 1 || res.Keys[0].Old != old || res.Keys[0].Until.Before(time.Now().Add(keyGrace-time.Minute)) {
+		t.Fatal(res, err)
+	}
+	w.reap(t.Context())
+	if len(u.Live()) != 2 {
+		t.Errorf("alive: %v", u.Live())
+	}
+	close(u.gate)
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.Contains(string(text), "data: [DONE]") {
+		t.Errorf("%v: %s", err, text)
+	}
+	w.due()
+	if ids := u.ids(); len(ids) != 1 || ids[0] != res.Keys[0].ID {
+		t.Errorf("alive: %v", ids)
+	}
+}
+
 // TestRotateUnaccepted: a key that the service does not take is not used.
 func TestRotateUnaccepted(t *testing.T) {
 	w, u := mintWorld(t, manage.Options{})
@@ -361,4 +399,40 @@ func TestRotateUnaccepted(t *testing.T) {
 	if w.copyOf(a.Wallet, "openrouter") != own || u.Keyring(own) == "" {
 		t.Error("the agent has another key")
 	}
+}
+
+// TestMintedDisk: without a memory of it no key is asked for, and one whose id
+// could not be written down is found by its name.
+func TestMintedDisk(t *testing.T) {
+	var spoil atomic.Bool
+	var dir string
+	w, u := mintWorld(t, manage.Options{After: func(method, _ string) {
+		if method == "POST" && spoil.Load() {
+			if err := os.Rename(dir, dir+"-gone"); err != nil {
+				t.Error(err)
+			}
+		}
+	}})
+	dir = w.paths.Minted()
+	ctx, coder, svc := t.Context(), agentOf(t, "coder"), serviceOf(t, "openrouter")
+	asked := len(u.Seen())
+	if err := os.Rename(dir, dir+"-gone"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Grant(ctx, coder, svc, book.Terms{Expires: time.Now().Add(time.Hour)}); err == nil || len(u.Seen()) != asked {
+		t.Errorf("%v, after %d requests", err, len(u.Seen())-asked)
+	}
+	if err := os.Rename(dir+"-gone", dir); err != nil {
+		t.Fatal(err)
+	}
+	spoil.Store(true)
+	if _, err := w.Grant(ctx, coder, svc, book.Terms{Expires: time.Now().Add(time.Hour)}); err == nil {
+		t.Error("a key that nobody remembers is lent")
+	}
+	spoil.Store(false)
+	if err := os.Rename(dir+"-gone", dir); err != nil {
+		t.Fatal(err)
+	}
+	w.isWhole(u)
+	within(t, "nothing is left", func() bool { w.due(); return len(w.mintedKeys()) == 0 })
 }

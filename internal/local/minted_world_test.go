@@ -22,6 +22,7 @@ import (
 type upstream struct {
 	*manage.Server
 	chat *testsrv.Server
+	gate chan struct{} // streams wait for it at their second piece
 }
 
 func newUpstream(t *testing.T, o manage.Options) *upstream {
@@ -32,14 +33,24 @@ func newUpstream(t *testing.T, o manage.Options) *upstream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = api.Close() })
+	gate := make(chan struct{})
 	chat, err := testsrv.Start(testsrv.Options{
+		Gate: func(ctx context.Context, k int) error {
+			if k == 1 {
+				select {
+				case <-gate:
+				case <-ctx.Done():
+				}
+			}
+			return ctx.Err()
+		},
 		Shape: testsrv.OpenRouter, Keyring: api.Keyring, Charge: api.Charge, Keys: map[string]string{"imported": routerKey(1)},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = chat.Close() })
-	return &upstream{api, chat}
+	return &upstream{api, chat, gate}
 }
 
 // reachMint has OpenRouter and its management API reached at u.
@@ -85,14 +96,7 @@ func (w *world) says(label string) (status int, body string) {
 }
 
 func saysWith(ctx context.Context, h *Host, token string) (status int, body string) {
-	req, err := http.NewRequestWithContext(ctx, "POST", "http://"+h.addr.String()+"/openrouter/chat/completions",
-		strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`))
-	if err != nil {
-		return 0, err.Error()
-	}
-	req.Header.Set("Authorization", "Bearer sk-or-v1-"+book.TokenMark+token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := ask(ctx, h, token, `{"model":"m","messages":[{"role":"user","content":"hello"}]}`)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -102,6 +106,16 @@ func saysWith(ctx context.Context, h *Host, token string) (status int, body stri
 		return 0, err.Error()
 	}
 	return resp.StatusCode, string(text)
+}
+
+func ask(ctx context.Context, h *Host, token, body string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, "POST", "http://"+h.addr.String()+"/openrouter/chat/completions", strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer sk-or-v1-"+book.TokenMark+token)
+	req.Header.Set("Content-Type", "application/json")
+	return http.DefaultTransport.RoundTrip(req)
 }
 
 // usedKey is the label of the key that was used last.
