@@ -33,7 +33,9 @@ ids that the service shows in return with --set; they are no secrets.
 While tokens are exchanged, a key that is stored for the service is not used,
 and agents have no copies of it. Each machine has settings of its own.`,
 		Example: `  agentkeys federate anthropic
-  agentkeys federate anthropic --audience https://api.anthropic.com --set federation_rule_id=fdrl_1 --set organization_id=ID --set service_account_id=svac_1 --check
+  agentkeys federate anthropic --audience AUDIENCE --check \
+      --set federation_rule_id=fdrl_1 --set organization_id=ID \
+      --set service_account_id=svac_1
   agentkeys federate anthropic --check
   agentkeys federate anthropic --off`,
 		ValidArgsFunction: a.completeFederated,
@@ -98,11 +100,11 @@ and agents have no copies of it. Each machine has settings of its own.`,
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&set, "set", nil, "`NAME=VALUE`: an id that the service gave; may be repeated")
-	f.StringVar(&audience, "audience", "", "make tokens for this `AUDIENCE`, as it was set up at the service")
-	f.StringVar(&at, "url", "", "exchange tokens at this `URL` in place of the service's own")
-	f.BoolVar(&check, "check", false, "exchange a token now and try it; with --set, before that is kept")
-	f.BoolVar(&off, "off", false, "exchange tokens no more, and go back to a stored key")
+	f.StringArrayVar(&set, "set", nil, "`NAME=VALUE` of an id that it gave; may be repeated")
+	f.StringVar(&audience, "audience", "", "make tokens for `AUDIENCE`, as set up there")
+	f.StringVar(&at, "url", "", "exchange tokens at this `URL`, a stand-in's")
+	f.BoolVar(&check, "check", false, "exchange a token and try it now; with --set, first")
+	f.BoolVar(&off, "off", false, "exchange no more, and go back to a stored key")
 	_ = c.RegisterFlagCompletionFunc("set", a.completeFederationIDs)
 	return c
 }

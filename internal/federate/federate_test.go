@@ -173,6 +173,7 @@ func TestAnswers(t *testing.T) {
 		{"a piece of it as its word", 400, `{"error":"eyJzdWIiOiJub2JvZHkifQ"}`, ErrRefused, ""},
 		{"a small piece of it as its word", 400, `{"error":"bm"}`, ErrRefused, ""},
 		{"a long text as its word", 400, `{"error":"` + strings.Repeat("long_", 12) + `"}`, ErrRefused, ""},
+		{"a token as its word", 400, `{"error":"` + given + `"}`, ErrRefused, ""},
 		{"a number as its word", 400, `{"error":7}`, ErrRefused, ""},
 		{"too often", 429, `{"error":"slow_down"}`, ErrTemporary, "slow_down"},
 		{"broken", 500, `{"error":"server_error",` + echo + `}`, ErrTemporary, "server_error"},
