@@ -30,7 +30,7 @@ func ownBrowser(t *testing.T, s *site) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newProfile(t.TempDir())
+	p, err := newProfile(passableDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

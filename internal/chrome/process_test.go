@@ -18,6 +18,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/target"
 )
 
 // children returns the processes of a browser that live, with their arguments.
@@ -124,6 +127,14 @@ func TestNothingStays(t *testing.T) {
 		})
 	}
 	search()
+	in, err := cdp.Call(t.Context(), r.root, target.GetTargetInfo, target.GetTargetInfoParams{TargetID: r.tab.id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := cdp.Call(t.Context(), r.root, target.GetBrowserContexts, cdp.Empty{})
+	if err != nil || in.TargetInfo.BrowserContextID == all.DefaultBrowserContextID {
+		t.Errorf("the tab is the profile's own: its cookies go to the disk (%v)", err)
+	}
 	if strings.Contains(r.logs.String(), canary) {
 		t.Error("the log holds the password")
 	}
@@ -173,7 +184,7 @@ func TestChild(t *testing.T) {
 func TestKilled(t *testing.T) {
 	s := newSite(t)
 	s.page(shop+"/", `<p>x`)
-	dir := t.TempDir()
+	dir := filepath.Dir(passableDir(t))
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), s.ca, 0o600); err != nil {
 		t.Fatal(err)
 	}

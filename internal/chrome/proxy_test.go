@@ -54,7 +54,7 @@ func TestProxyRefuses(t *testing.T) {
 	}{
 		"no secret":        {"CONNECT " + shop + ":443 HTTP/1.1\r\nHost: x", 407, false},
 		"another secret":   {"CONNECT " + shop + ":443 HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic YWdlbnRrZXlzOng=", 407, false},
-		"no CONNECT":       {"GET http://" + shop + "/ HTTP/1.1\r\nHost: " + shop + auth, 403, false},
+		"no CONNECT":       {"GET http://" + shop + ":443/ HTTP/1.1\r\nHost: " + shop + ":443" + auth, 403, false},
 		"another port":     {"CONNECT " + shop + ":80 HTTP/1.1\r\nHost: x" + auth, 403, false},
 		"mail":             {"CONNECT " + shop + ":25 HTTP/1.1\r\nHost: x" + auth, 403, false},
 		"this machine":     {"CONNECT 127.0.0.1:443 HTTP/1.1\r\nHost: x" + auth, 502, true},

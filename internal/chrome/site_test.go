@@ -18,6 +18,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -138,7 +140,7 @@ type run struct {
 func launch(t *testing.T, s *site, change ...func(*Options)) *run {
 	t.Helper()
 	logs := new(bytes.Buffer)
-	o := Options{Hosts: []string{shop, login}, Site: s.addr, CAPEM: s.ca, Dir: t.TempDir(), Log: slog.New(slog.NewTextHandler(logs, nil))}
+	o := Options{Hosts: []string{shop, login}, Site: s.addr, CAPEM: s.ca, Dir: passableDir(t), Log: slog.New(slog.NewTextHandler(logs, nil))}
 	for _, c := range change {
 		c(&o)
 	}
@@ -227,4 +229,17 @@ func (r *run) stopped(want error) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// passableDir is a directory that a user other than root can get to, so that
+// nobody else's runs are in it.
+func passableDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := os.Chmod(d, 0o711); err != nil { //nolint:gosec // Passing through is what it is for.
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "browser")
 }
