@@ -158,10 +158,12 @@ func killAt(t *testing.T, n int, before, do func(*world) error) (more bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.Host.minted.reaping.Lock()
 	p.Host.change.Lock()
 	p.Host.vault = vault.New(killedBlobs{blobs, k}, p.keys, marks)
 	p.Host.dir = killedDir{p.Host.dir, k}
 	p.Host.change.Unlock()
+	p.Host.minted.reaping.Unlock()
 	k.copy = p.killed
 	k.mu.Lock()
 	k.armed = true
