@@ -28,7 +28,7 @@ import (
 // concurrent use.
 type Postman struct {
 	mailers map[string]*mailer.Mailer
-	// To says where the server is, host:port, when a letter is to go out.
+	// to says where the server is, host:port, when a letter is to go out.
 	to func() string
 }
 
