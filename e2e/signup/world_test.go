@@ -6,14 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/litentry/agentkeys"
@@ -49,6 +48,10 @@ type world struct {
 	mu   sync.Mutex
 	smtp string
 	keys map[string]bool // that the API accepted
+	// letters were sent, posting are on their way; links and codes that they
+	// hold must be nowhere else.
+	letters, posting int
+	mails            []sites.Letter
 }
 
 // hints are the flags for services of whose mail too little is known.
@@ -73,7 +76,13 @@ func start(t *testing.T, o sites.Options) *world {
 	}
 	t.Cleanup(func() { _ = names.Close() })
 	var post *postman.Postman
-	o.Post = func(ctx context.Context, l sites.Letter) error { return post.Post(ctx, l) }
+	o.Post = func(ctx context.Context, l sites.Letter) error {
+		w.mu.Lock()
+		w.posting, w.letters, w.mails = w.posting+1, w.letters+1, append(w.mails, l)
+		w.mu.Unlock()
+		defer func() { w.mu.Lock(); w.posting--; w.mu.Unlock() }()
+		return post.Post(ctx, l)
+	}
 	if w.site, err = sites.Start(o); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +92,7 @@ func start(t *testing.T, o sites.Options) *world {
 	}
 	base, ca := w.site.BaseURL(), w.site.CAPEM()
 	if base == "" {
-		api, err := testsrv.Start(testsrv.Options{Shape: testsrv.Shape(o.Service), Keyring: w.keyring})
+		api, err := testsrv.Start(testsrv.Options{Shape: testsrv.Shape(o.Service), Keyring: w.keyring, Extra: w.extra()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,6 +146,9 @@ type outcome struct {
 		Resumed  bool   `json:"resumed"`
 		Verdict  string `json:"verified"`
 	}
+	failure struct {
+		Error struct{ Code, Problem, Fix string }
+	}
 }
 
 // provision runs the command to its end.
@@ -145,38 +157,81 @@ func (w *world) provision(more ...string) outcome {
 	return w.follow(nil, more...)
 }
 
+// extra is what the service's API has besides: nothing but for OpenRouter.
+func (w *world) extra() http.Handler {
+	if w.service != "openrouter" {
+		return nil
+	}
+	return w.site.ConsentAPI()
+}
+
 // follow runs the command, and kills it, and the browser with it, once stop says
 // so of a line of its progress.
-func (w *world) follow(stop func(line string) bool, more ...string) (o outcome) {
+func (w *world) follow(stop func(line string) bool, more ...string) outcome {
 	w.t.Helper()
-	cmd := w.home.Command(w.t.Context(), w.args(more...)...)
+	r := w.begin(more...)
+	for line := range r.lines {
+		if stop != nil && stop(line) {
+			r.kill()
+			stop = nil
+		}
+	}
+	return r.end()
+}
+
+// running is a command under way.
+type running struct {
+	cmd   *exec.Cmd
+	lines chan string // of its progress, as they come
+	ended chan struct{}
+	o     outcome
+}
+
+// begin starts the command. Nobody has to read its lines.
+func (w *world) begin(more ...string) *running { return w.command(w.args(more...)...) }
+
+func (w *world) command(args ...string) *running {
+	w.t.Helper()
+	r := &running{cmd: w.home.Command(w.t.Context(), args...), lines: make(chan string, 4096), ended: make(chan struct{})}
 	var stdout bytes.Buffer
-	cmd.Stdout = &stdout
-	pipe, err := cmd.StderrPipe()
+	r.cmd.Stdout = &stdout
+	pipe, err := r.cmd.StderrPipe()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := r.cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	var text strings.Builder
-	in := bufio.NewReader(pipe)
-	for {
-		line, err := in.ReadString('\n')
-		text.WriteString(line)
-		if stop != nil && stop(line) {
-			_ = cmd.Process.Signal(syscall.SIGKILL)
-			stop = nil
+	go func() {
+		defer close(r.ended)
+		defer close(r.lines)
+		var text strings.Builder
+		in := bufio.NewReader(pipe)
+		for {
+			line, err := in.ReadString('\n')
+			text.WriteString(line)
+			if line != "" {
+				r.lines <- line
+			}
+			if err != nil {
+				break
+			}
 		}
-		if err != nil {
-			break
-		}
-	}
-	_, _ = io.Copy(io.Discard, pipe)
-	_ = cmd.Wait()
-	o.code, o.stdout, o.stderr = cmd.ProcessState.ExitCode(), stdout.Bytes(), text.String()
-	_ = json.Unmarshal(o.stdout, &o.answer)
-	return o
+		_ = r.cmd.Wait()
+		r.o.code, r.o.stdout, r.o.stderr = r.cmd.ProcessState.ExitCode(), stdout.Bytes(), text.String()
+		_ = json.Unmarshal(r.o.stdout, &r.o.answer)
+		rows := strings.Split(strings.TrimSpace(r.o.stderr), "\n")
+		_ = json.Unmarshal([]byte(rows[len(rows)-1]), &r.o.failure)
+	}()
+	return r
+}
+
+func (r *running) kill() { _ = r.cmd.Process.Kill() }
+
+// end waits for the command's end.
+func (r *running) end() outcome {
+	<-r.ended
+	return r.o
 }
 
 // settled demands one account, one key that counts, and that very key in the

@@ -1,0 +1,82 @@
+package signup_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/litentry/agentkeys/internal/testsrv/sites"
+)
+
+// makers are the requests by which something comes to be at a service. sampled
+// says after which the tests of every day kill: with the answer on its way, or
+// with nothing done yet.
+var makers = []struct {
+	service, request string
+	sampled          map[bool]bool
+}{
+	{"openrouter", "POST /v1/client/sign_ups", nil},
+	{"openrouter", "GET /v1/verify", nil},
+	{"openrouter", "POST /settings/keys", map[bool]bool{true: true}},
+	{"anthropic", "POST /login", nil},
+	{"anthropic", "POST /magic-link", map[bool]bool{true: true}},
+	{"anthropic", "POST /settings/keys", nil},
+	{"groq", "POST /authenticate", map[bool]bool{false: true}},
+	{"groq", "POST /keys", nil},
+}
+
+// TestKillHeld kills the command while the service has a request of it and has
+// not answered: with everything done for it, or before anything is.
+func TestKillHeld(t *testing.T) {
+	for _, m := range makers {
+		for _, done := range []bool{true, false} {
+			if campaign(t) == 0 && !m.sampled[done] {
+				continue
+			}
+			name := m.service + " " + m.request + map[bool]string{true: " done", false: ""}[done]
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := start(t, sites.Options{Service: m.service})
+				held := w.site.Hold(m.request, done)
+				r := w.begin()
+				select {
+				case <-held.Arrived():
+				case <-r.ended:
+					t.Fatalf("it never asked: %v", r.end())
+				}
+				r.kill()
+				if o := r.end(); o.code != -1 {
+					t.Fatalf("it was not killed: %v", o)
+				}
+				held.Release()
+				if n := w.browsers(); n > 0 {
+					t.Errorf("%d browsers go on", n)
+				}
+				// What the service does for who is gone by now comes before what it is
+				// asked next.
+				w.quiet()
+				if o := w.provision("--json"); o.code != 0 {
+					t.Fatalf("after the kill: %v", o)
+				}
+				w.settled("after a kill at " + name)
+			})
+		}
+	}
+}
+
+// quiet waits until the service and its letters have been at rest for a while.
+func (w *world) quiet() {
+	w.t.Helper()
+	last := -1
+	for range 100 {
+		w.mu.Lock()
+		now := w.letters + len(w.site.Visits())
+		rest := w.posting == 0
+		w.mu.Unlock()
+		if rest && now == last {
+			return
+		}
+		last = now
+		time.Sleep(250 * time.Millisecond)
+	}
+	w.t.Fatal("the service comes to no rest")
+}
