@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -400,9 +401,30 @@ func (a *app) revokeCmd() *cobra.Command {
 			if err := client.Revoke(cmd.Context(), label, svc); err != nil {
 				return err
 			}
-			return a.print(map[string]any{"agent": label, "service": svc, "revoked": true}, func() {
+			// What became of a key of its own is told, and changes nothing: the
+			// grant is gone.
+			left := a.leftUpstream(cmd.Context(), client, label, svc)
+			return a.print(map[string]any{"agent": label, "service": svc, "revoked": true, "alive_at_the_service": left}, func() {
 				fmt.Fprintf(a.stdout, "%s may no longer use %s\n", label, svc)
+				if left > 0 {
+					fmt.Fprintf(a.stdout, "  its key at the service is not deleted yet; that is tried until it is done ('agentkeys doctor')\n")
+				}
 			})
 		},
 	}
+}
+
+// leftUpstream counts the keys that the service made for an agent and has not
+// deleted yet.
+func (a *app) leftUpstream(ctx context.Context, client *control.Client, label agentkeys.Agent, svc agentkeys.Service) (n int) {
+	all, err := client.Minted(ctx)
+	if err != nil {
+		return 0
+	}
+	for _, k := range all {
+		if k.Agent == label && k.Service == svc {
+			n++
+		}
+	}
+	return n
 }

@@ -221,11 +221,13 @@ func (a *app) showCmd() *cobra.Command {
 }
 
 func (a *app) revealCmd() *cobra.Command {
-	return &cobra.Command{
+	var account bool
+	c := &cobra.Command{
 		Use: "reveal SERVICE", Short: "Show a stored key on the terminal, after a confirmation", Args: cobra.ExactArgs(1),
 		Long: `Show a stored key. This works on a terminal only, after you typed the service's
-name once more, and is recorded in the audit log.`,
-		Example:           "  agentkeys reveal openrouter",
+name once more, and is recorded in the audit log. With --account it is the mail
+address and the password of the account that a sign-up made for you.`,
+		Example:           "  agentkeys reveal openrouter\n  agentkeys reveal openrouter --account",
 		ValidArgsFunction: a.completeStored,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			svc, err := agentkeys.ParseService(args[0])
@@ -254,6 +256,9 @@ name once more, and is recorded in the audit log.`,
 				return failWith(exitRefused, "not-confirmed", errors.New("not confirmed, nothing is shown"), "")
 			}
 			daemon.Harden()
+			if account {
+				return a.revealAccount(cmd.Context(), client, svc)
+			}
 			v, err := client.Reveal(cmd.Context(), svc)
 			if err != nil {
 				return err
@@ -263,17 +268,21 @@ name once more, and is recorded in the audit log.`,
 			return err
 		},
 	}
+	c.Flags().BoolVar(&account, "account", false, "show what a sign-up logs in with at the service's pages")
+	return c
 }
 
 func (a *app) rmCmd() *cobra.Command {
-	var force, management bool
+	var force, management, account bool
 	c := &cobra.Command{
 		Use: "rm SERVICE", Short: "Remove a stored key", Args: cobra.ExactArgs(1),
 		Long: `Remove a stored key. A key that is lent is removed only with --force, which
 revokes its grants first. A key that you stored stays valid at the service:
 revoke it there if it should not. One that a management key made is deleted
 there. A management key itself goes with --management, and only with --force
-while keys that it made are alive.`,
+while keys that it made are alive. What a sign-up logs in with goes with
+--account: the account itself stays, and you cannot get at it any more unless
+you know its password.`,
 		Example:           "  agentkeys rm openrouter\n  agentkeys rm openrouter --force\n  agentkeys rm openrouter --management",
 		ValidArgsFunction: a.completeStored,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -285,9 +294,14 @@ while keys that it made are alive.`,
 			if err != nil {
 				return err
 			}
-			if management {
+			switch {
+			case management && account:
+				return usage(cmd, errors.New("--management and --account are two things: one at a time"))
+			case management:
 				err = client.RemoveManagement(cmd.Context(), svc, force)
-			} else {
+			case account:
+				err = a.forgetAccount(cmd.Context(), client, svc)
+			default:
 				err = client.Remove(cmd.Context(), svc, force)
 			}
 			if err != nil {
@@ -298,5 +312,6 @@ while keys that it made are alive.`,
 	}
 	c.Flags().BoolVar(&force, "force", false, "revoke the grants for it first")
 	c.Flags().BoolVar(&management, "management", false, "remove the management key, not the key itself")
+	c.Flags().BoolVar(&account, "account", false, "forget what a sign-up logs in with")
 	return c
 }

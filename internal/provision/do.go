@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
+	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -68,6 +70,28 @@ func (r *Run) Do(ctx context.Context) (Result, error) {
 		return res, fmt.Errorf("%w: by %s, and a key named %s may be left at the service", ErrUnfinished, s.Door, s.KeyName)
 	}
 	return res, r.enter(ctx, j, door, &res)
+}
+
+// ForgetAccount has the next run for a service make an account anew. ErrBusy.
+func ForgetAccount(dir string, svc agentkeys.Service) error {
+	r := &Run{Dir: dir, Service: svc}
+	free, err := durable.Lock(filepath.Join(dir, svc.String()+".lock"))
+	if errors.Is(err, durable.ErrLocked) {
+		return fmt.Errorf("%w: %s", ErrBusy, svc)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // there never was a run
+	}
+	if err != nil {
+		return err
+	}
+	defer free()
+	s, err := readState(r.path())
+	if err != nil || s == nil {
+		return err
+	}
+	j := &Journal{path: r.path(), state: *s}
+	return j.NoAccount()
 }
 
 // pick ends a run that had read a key when it was killed: the key is in the
