@@ -21,7 +21,7 @@ func (c *course) open(ctx context.Context, address string) error {
 	}
 	c.blind = true
 	for try, wait := 1, time.Second; ; try, wait = try+1, 3*wait {
-		err := c.timed(func() error { return c.Page.Open(ctx, address) })
+		err := c.timed(ctx, func(ctx context.Context) error { return c.Page.Open(ctx, address) })
 		if err != nil {
 			err = c.failed(ctx, err)
 		} else {
@@ -29,9 +29,10 @@ func (c *course) open(ctx context.Context, address string) error {
 			err = c.look(ctx)
 		}
 		var f *Failure
-		if err == nil || !errors.As(err, &f) || f.Kind != NoLoad || try == opens || c.step.Makes != "" {
+		if err == nil || !errors.As(err, &f) || f.Kind != NoLoad || try == opens || c.step.Makes != "" || c.spent+wait >= c.limit {
 			return err
 		}
+		c.spent += wait
 		if err := c.sleep(ctx, wait); err != nil {
 			return c.fail(Stopped, err)
 		}
@@ -66,6 +67,17 @@ func (c *course) act(ctx context.Context, p purpose, do func([]Element) error) e
 						return err
 					}
 				}
+			case Missing:
+				if c.nothing() {
+					return c.fail(NoLoad, errRefused)
+				}
+				// A modal in the browser's top layer takes all else out of the
+				// page. One that belongs to the page may still be filling.
+				if c.same >= 2*settled && c.shows(c.view, dialogs) {
+					if err := c.uncover(ctx); err != nil {
+						return err
+					}
+				}
 			}
 		}
 		if c.spent >= c.limit {
@@ -77,10 +89,13 @@ func (c *course) act(ctx context.Context, p purpose, do func([]Element) error) e
 	}
 }
 
+// dialogs is what a modal is.
+var dialogs = []catalog.Locator{{Role: "dialog"}, {Role: "alertdialog"}}
+
 // touch has the page act. ErrStale stays what it is; anything else becomes a
 // failure.
 func (c *course) touch(ctx context.Context, id ElementID, a Act) error {
-	err := c.timed(func() error { return c.Page.Do(ctx, id, a) })
+	err := c.timed(ctx, func(ctx context.Context) error { return c.Page.Do(ctx, id, a) })
 	if err == nil {
 		c.wait, c.same = firstWait, 0
 		return nil
@@ -222,6 +237,8 @@ func (c *course) extract(ctx context.Context) (secret.Value, error) {
 					return secret.Value{}, c.fail(k, nil)
 				}
 				kind = k
+			} else if c.nothing() {
+				return secret.Value{}, c.fail(NoLoad, errRefused)
 			}
 		}
 		if c.spent >= c.limit {
@@ -245,7 +262,7 @@ func (c *course) read(ctx context.Context, list []Element) (secret.Value, Kind, 
 	}
 	for _, e := range list {
 		var v secret.Value
-		err := c.timed(func() (err error) { v, err = c.Page.Read(ctx, e.ID); return err })
+		err := c.timed(ctx, func(ctx context.Context) (err error) { v, err = c.Page.Read(ctx, e.ID); return err })
 		switch {
 		case errors.Is(err, ErrStale) && ctx.Err() == nil:
 			key.Clear()

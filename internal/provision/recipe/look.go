@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -68,11 +69,28 @@ func (c *course) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// timed calls one of the page's methods, which counts as the step's time.
-func (c *course) timed(call func() error) error {
+// A call of the page's methods takes no longer than is left of the step's time,
+// but may have callTime where that is less: the last look comes after it. It
+// takes no longer than callLimit where a step has all the time.
+const (
+	callTime  = 2 * time.Second
+	callLimit = time.Minute
+)
+
+// errSilent is why a page that does not answer is as one that does not load.
+var errSilent = fmt.Errorf("%w: no answer in the step's time", ErrLoad)
+
+// timed calls one of the page's methods, which counts as the step's time, and
+// which ends with it.
+func (c *course) timed(ctx context.Context, call func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, min(max(c.limit-c.spent, callTime), callLimit))
+	defer cancel()
 	start := time.Now()
-	err := call()
+	err := call(limited)
 	c.spent += time.Since(start)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return errSilent
+	}
 	return err
 }
 
@@ -84,7 +102,7 @@ func (c *course) look(ctx context.Context) error {
 			return c.fail(Stopped, err)
 		}
 		var v View
-		err := c.timed(func() (err error) { v, err = c.Page.Look(ctx, c.sels); return err })
+		err := c.timed(ctx, func(ctx context.Context) (err error) { v, err = c.Page.Look(ctx, c.sels); return err })
 		if errors.Is(err, ErrStale) && c.spent < c.limit {
 			if err := c.pause(ctx); err != nil {
 				return err
@@ -147,6 +165,16 @@ func (c *course) judge(ctx context.Context) (again bool, err error) {
 	}
 	return false, nil
 }
+
+// nothing reports whether the page is the answer of a server that has none: it
+// says so, stays as it is, and has nothing of the whole recipe. Some sites draw
+// their pages by a script in an answer of 404.
+func (c *course) nothing() bool {
+	return c.view.Status >= 400 && !c.view.Loading && c.same >= patient && !c.shows(c.view, c.anything)
+}
+
+// errRefused is why such a page is not waited for.
+var errRefused = errors.New("the server answers that there is no such page, or not for us")
 
 // errServer is why a page that answers with an error is not one.
 var errServer = errors.New("the server answers with an error")
@@ -211,8 +239,11 @@ func (c *course) until(ctx context.Context, kind Kind, so func() bool) error {
 		if err := c.look(ctx); err != nil {
 			return err
 		}
-		if !c.view.Loading && so() {
+		switch {
+		case !c.view.Loading && so():
 			return nil
+		case c.nothing():
+			return c.fail(NoLoad, errRefused)
 		}
 		if c.spent >= c.limit {
 			return c.late(kind)

@@ -15,7 +15,7 @@ const personTime = 30 * time.Minute
 // only looks meanwhile, and a page elsewhere is the browser's business.
 func (c *course) person(ctx context.Context, what, note string, done func(View) bool) error {
 	return c.led(ctx, what, note, func(ctx context.Context) (bool, error) {
-		v, err := c.Page.Look(ctx, c.sels)
+		v, err := c.glance(ctx)
 		switch {
 		case errors.Is(err, ErrGone) || ctx.Err() != nil:
 			return false, errors.Join(err, ctx.Err())
@@ -24,6 +24,24 @@ func (c *course) person(ctx context.Context, what, note string, done func(View) 
 		}
 		return done(v), nil
 	})
+}
+
+// glance looks while a person is at work, whose time it does not count.
+func (c *course) glance(ctx context.Context) (View, error) {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	return c.Page.Look(ctx, c.sels)
+}
+
+// press clicks in the same way.
+func (c *course) press(ctx context.Context, id ElementID) error {
+	limited, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	err := c.Page.Do(limited, id, Act{Click: true})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return errSilent
+	}
+	return err
 }
 
 // led calls Run.Human and says what its answer means.
@@ -100,7 +118,7 @@ func (c *course) google(ctx context.Context) error {
 		return !samePage(v.URL, start)
 	}
 	return c.led(ctx, "google-account", c.step.Note, func(ctx context.Context) (bool, error) {
-		v, err := c.Page.Look(ctx, c.sels)
+		v, err := c.glance(ctx)
 		switch {
 		case errors.Is(err, ErrGone) || ctx.Err() != nil:
 			return false, errors.Join(err, ctx.Err())
@@ -110,7 +128,7 @@ func (c *course) google(ctx context.Context) error {
 			return back(v), nil
 		}
 		if found, kind := c.pick(v, c.step.At, toClick); kind == "" {
-			switch err := c.Page.Do(ctx, found[0].ID, Act{Click: true}); {
+			switch err := c.press(ctx, found[0].ID); {
 			case err == nil:
 				clicked = true
 			case !errors.Is(err, ErrStale):

@@ -44,7 +44,17 @@ type script struct {
 	opened []string
 	acts   []string // what was done, values left out
 	fault  map[string]error
+	mute   string // the method that never answers: open, look, do or read
 	gen    int
+}
+
+// answers waits for the end of ctx where the page does not answer.
+func (p *script) answers(ctx context.Context, method string) error {
+	if p.mute != method {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func (p *script) goTo(address string) {
@@ -56,7 +66,10 @@ func (p *script) goTo(address string) {
 	}
 }
 
-func (p *script) Open(_ context.Context, address string) error {
+func (p *script) Open(ctx context.Context, address string) error {
+	if err := p.answers(ctx, "open"); err != nil {
+		return err
+	}
 	p.opened = append(p.opened, address)
 	if u, err := url.Parse(address); err != nil || u.Host == "evil.example" {
 		p.t.Errorf("the engine opened %q", address)
@@ -68,7 +81,10 @@ func (p *script) Open(_ context.Context, address string) error {
 	return nil
 }
 
-func (p *script) Look(_ context.Context, css []string) (View, error) {
+func (p *script) Look(ctx context.Context, css []string) (View, error) {
+	if err := p.answers(ctx, "look"); err != nil {
+		return View{}, err
+	}
 	if err := p.fault["look"]; err != nil {
 		return View{}, err
 	}
@@ -80,7 +96,7 @@ func (p *script) Look(_ context.Context, css []string) (View, error) {
 	if d.seen != nil {
 		d.seen(p, d.views)
 		if d != p.doc {
-			return p.Look(nil, css) //nolint:staticcheck // the fake asks no context
+			return p.Look(ctx, css)
 		}
 	}
 	p.gen++
@@ -112,7 +128,10 @@ func (p *script) find(id ElementID) *thing {
 	return nil
 }
 
-func (p *script) Do(_ context.Context, id ElementID, act Act) error {
+func (p *script) Do(ctx context.Context, id ElementID, act Act) error {
+	if err := p.answers(ctx, "do"); err != nil {
+		return err
+	}
 	e := p.find(id)
 	if e == nil {
 		return ErrStale
@@ -150,7 +169,10 @@ func (p *script) Do(_ context.Context, id ElementID, act Act) error {
 	return nil
 }
 
-func (p *script) Read(_ context.Context, id ElementID) (secret.Value, error) {
+func (p *script) Read(ctx context.Context, id ElementID) (secret.Value, error) {
+	if err := p.answers(ctx, "read"); err != nil {
+		return secret.Value{}, err
+	}
 	e := p.find(id)
 	if e == nil {
 		return secret.Value{}, ErrStale

@@ -150,6 +150,32 @@ func TestWhatIsInTheWay(t *testing.T) {
 	one(t, d, click()).done(t, "click Go")
 }
 
+// A modal of the top layer takes all else out of the page. Without one, what is
+// missing is no reason to close anything, and nothing is closed where a key is
+// to be read.
+func TestWhatAModalTakesAway(t *testing.T) {
+	modal := func(d *doc, away *thing) {
+		away.hid = true
+		box := &thing{Element: Element{Tag: "dialog", Role: "dialog", Text: "Welcome Close"}}
+		var no *thing
+		no = button("Close", func(*script) { away.hid, box.hid, no.hid = false, true, true })
+		d.things = append(d.things, away, box, no)
+	}
+	d := &doc{}
+	modal(d, button("Go", nil))
+	one(t, d, click()).done(t, "click Close", "click Go")
+
+	plain := &doc{things: []*thing{button("Close", nil)}}
+	shown := &doc{}
+	modal(shown, &thing{Element: Element{Tag: "code"}, css: []string{"code"}, value: keyValue})
+	for _, g := range []*rig{one(t, plain, click()), one(t, shown, catalog.Step{Pattern: catalog.StepExtract, At: loc(catalog.Locator{CSS: "code"})})} {
+		var f *Failure
+		if _, err := g.Stage(t.Context(), StageLogin); !errors.As(err, &f) || f.Kind != Missing || len(g.page.acts) > 0 {
+			t.Errorf("%v, %q", err, g.page.acts)
+		}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	when := func(edit func(*catalog.Step)) catalog.Step { return click(edit) }
 	has := func(s string) []catalog.Locator { return loc(catalog.Locator{Text: s}) }

@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/litentry/agentkeys/catalog"
@@ -71,6 +72,8 @@ type course struct {
 	event Event
 	sels  []string
 	view  View
+	// anything is what any step of the recipe acts on or waits for.
+	anything []catalog.Locator
 	// spent is how much of the step's time is gone: waiting between looks, and
 	// in the page's methods; not with mail or a person.
 	spent, limit time.Duration
@@ -89,7 +92,12 @@ func newCourse(r *Run, step *catalog.Step, e Event) *course {
 		Run: r, step: step, event: e, limit: step.Timeout, wait: firstWait,
 		finder: finder{hosts: r.Recipe.Hosts, css: map[string]int{}, folded: map[string]string{}}, dismissed: map[string]bool{}, began: time.Now(),
 	}
-	lists := [][]catalog.Locator{step.At, step.Until, step.If, step.Unless}
+	for _, stage := range [][]catalog.Step{r.Recipe.Register, r.Recipe.Login, r.Recipe.Key} {
+		for _, s := range stage {
+			c.anything = slices.Concat(c.anything, s.At, s.Until)
+		}
+	}
+	lists := [][]catalog.Locator{step.At, step.Until, step.If, step.Unless, c.anything}
 	for _, sign := range r.Recipe.Signs {
 		lists = append(lists, sign.At)
 	}
@@ -182,8 +190,6 @@ func (c *course) due(ctx context.Context) (bool, error) {
 	if len(s.If) == 0 && len(s.Unless) == 0 && !optional {
 		return true, nil
 	}
-	c.limit = patient
-	defer func() { c.limit = s.Timeout }()
 	c.blind = s.Pattern == catalog.StepOpen
 	for {
 		if err := c.look(ctx); err != nil {
