@@ -101,6 +101,8 @@ func (a *app) printService(s local.ServiceDetail) {
 	list("lends", s.Allow)
 	list("never lends", s.Shut)
 	list("doors", s.Doors)
+	list("to mint keys", s.Minting)
+	list("recipe", s.Recipe)
 	line("terms", s.Terms)
 	line("docs", s.Docs)
 	line("origin", s.Origin)

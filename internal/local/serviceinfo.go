@@ -40,6 +40,9 @@ type ServiceDetail struct {
 	Docs         string   `json:"docs"`
 	LiveTested   string   `json:"live_tested"`
 	Settings     []string `json:"settings"`
+	// Minting is what it takes to have keys made, Recipe where a sign-up goes.
+	Minting []string `json:"minting,omitempty"`
+	Recipe  []string `json:"recipe,omitempty"`
 }
 
 // ReadServices lists the services as their files say, whether or not a process
@@ -280,14 +283,26 @@ func (s *services) detail(e *catalog.Entry) ServiceDetail {
 		}
 		d.Doors = append(d.Doors, text)
 	}
+	if m := e.Minting; m != nil {
+		d.Minting = append(d.Minting, m.Setup...)
+		for _, p := range m.Parameters {
+			must := "can be set"
+			if p.Required {
+				must = "must be set"
+			}
+			d.Minting = append(d.Minting, fmt.Sprintf("%s %s with --mint-param: %s", p.Name, must, p.What))
+		}
+	}
+	if r := e.Recipe; r != nil {
+		d.Recipe = append(d.Recipe, "on "+strings.Join(r.Hosts, ", "), "run live: "+r.Live)
+		for _, u := range r.Unknown {
+			d.Recipe = append(d.Recipe, "not known: "+u)
+		}
+	}
 	if u, ok := e.Terms.URL.Get(); ok {
 		d.Terms = u.String()
 	}
-	if e.Terms.Review.Done {
-		d.Terms += ", reviewed " + e.Terms.Review.Date
-	} else {
-		d.Terms += ", not reviewed: no sign-up by program"
-	}
+	d.Terms += "; 'agentkeys terms " + e.ID.String() + "' shows your review"
 	if e.Docs != nil {
 		d.Docs = e.Docs.String()
 	}
