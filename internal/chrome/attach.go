@@ -21,8 +21,8 @@ import (
 // attach opens a tab in the user's own browser. Its other tabs, its settings
 // and its downloads are left alone.
 func (b *Browser) attach(ctx context.Context) error {
-	if b.opts.Headed || b.opts.Site.IsValid() || b.opts.Replay != nil {
-		return fmt.Errorf("%w: neither a window nor a stand-in can be had there", ErrAttach)
+	if b.opts.Headed || b.opts.Replay != nil {
+		return fmt.Errorf("%w: neither a window nor a recording can be had there", ErrAttach)
 	}
 	address, err := devtools(ctx, b.opts.Attach)
 	if err != nil {

@@ -68,7 +68,8 @@ type Options struct {
 	// addresses alone.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Site, if valid, stands in for every host of Hosts, and nothing else is
-	// reached. CAPEM are the certificates by which it is known.
+	// reached. CAPEM are the certificates by which it is known; a browser that is
+	// attached to must know it by itself, and find it under each of its names.
 	Site  netip.AddrPort
 	CAPEM []byte
 	// Record, if set, gets all that the tab sends and is sent. Replay, if set,

@@ -1,6 +1,7 @@
 package chrome
 
 import (
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -174,6 +175,23 @@ func (t *tab) arrived(f *frame) {
 		t.stop(why)
 		t.main.tell(page.Navigate.Method, page.NavigateParams{URL: "about:blank"})
 	}
+}
+
+// came is the guard for a browser that was attached to where a stand-in is: it
+// alone may have answered. Our proxy sees to that elsewhere, and is not in that
+// browser's way.
+func (t *tab) came(s session, e network.EventResponseReceived) {
+	site := t.b.opts.Site
+	if t.b.process != nil || !site.IsValid() {
+		return
+	}
+	from, err := netip.ParseAddr(strings.Trim(e.Response.RemoteIPAddress, "[]"))
+	if err == nil && netip.AddrPortFrom(from, uint16(e.Response.RemotePort)) == site {
+		return
+	}
+	t.b.log.Warn("not the stand-in", "host", host(e.Response.URL))
+	t.block(recipe.ErrOffHost)
+	s.tell(page.Navigate.Method, page.NavigateParams{URL: "about:blank"})
 }
 
 // host returns the host of a URL, which is all of it that may be told.

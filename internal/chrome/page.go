@@ -25,6 +25,9 @@ func (t *tab) Open(ctx context.Context, url string) error {
 	if err := t.state(ctx); errors.Is(err, recipe.ErrGone) || ctx.Err() != nil {
 		return err
 	}
+	if err := t.leave(ctx); err != nil {
+		return err
+	}
 	r, err := cdp.Call(ctx, t.main, page.Navigate, page.NavigateParams{URL: url})
 	if err != nil {
 		return t.failed(ctx, err)
@@ -58,6 +61,30 @@ func (t *tab) Open(ctx context.Context, url string) error {
 		}
 	}
 }
+
+// leave puts an empty document in the place of the one that is there. A script
+// of that one might lead the tab elsewhere while the next is on its way, which
+// ends the way of that: an address that counts once, such as a mail's link, is
+// used up then for nothing.
+func (t *tab) leave(ctx context.Context) error {
+	for try := 1; ; try++ {
+		r, err := cdp.Call(ctx, t.main, page.Navigate, page.NavigateParams{URL: "about:blank"})
+		switch {
+		case err != nil:
+			return t.failed(ctx, err)
+		case r.ErrorText == "":
+			return nil
+		case try == leaves:
+			return fmt.Errorf("%w: %s", recipe.ErrLoad, netError(r.ErrorText))
+		}
+		if err := wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// leaves is how often a document is left that goes elsewhere at that moment.
+const leaves = 5
 
 // failed says why a call failed: the guard or the end of the browser, rather
 // than what followed from them.

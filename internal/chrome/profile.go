@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"time"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,8 +20,14 @@ const nobody = 65534
 // it that is held as long as its owner lives.
 type profile struct {
 	dir  string
+	temp string // for temporary files
 	lock *os.File
 }
+
+// maxDir is how long the name of a directory of profiles may be. Below a
+// profile the browser makes a socket, the name of which may not be longer than
+// 103 bytes on some systems, 107 on others.
+const maxDir = 103 - len("/run-1234567890/org.chromium.Chromium.123456/SingletonSocket")
 
 // newProfile sweeps what killed runs left in dir and makes a directory for
 // this one.
@@ -33,10 +40,13 @@ func newProfile(dir string) (*profile, error) {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	root := os.Getuid() == 0
-	if root && !passable(dir) {
-		// Another user cannot get there. The profile lives in a directory of
-		// the system then, as private as it would be here.
+	if root && !passable(dir) || len(dir) > maxDir {
+		// Another user cannot get there, or no socket can. The profile lives in a
+		// directory of the system then, as private as it would be here.
 		dir = filepath.Join(os.TempDir(), "agentkeys-browser")
+		if !root {
+			dir += "-" + strconv.Itoa(os.Getuid())
+		}
 	}
 	mode := os.FileMode(0o700)
 	if root {
@@ -66,7 +76,9 @@ func newProfile(dir string) (*profile, error) {
 	}
 	p := &profile{dir: run}
 	if p.lock, err = locked(run+".lock", unix.LOCK_EX|unix.LOCK_NB); err == nil {
-		err = p.fill(root)
+		if err = p.fill(root); err == nil {
+			err = p.makeTemp(root)
+		}
 	}
 	if err != nil {
 		_ = p.remove()
@@ -150,20 +162,13 @@ func sweep(dir string) {
 		if err != nil {
 			continue
 		}
-		_ = (&profile{dir: run, lock: lock}).remove()
+		_ = (&profile{dir: run, temp: remembered(lock), lock: lock}).remove()
 	}
 }
 
-// remove removes the directory. Processes of a browser that was just killed
-// may write for a moment.
+// remove removes what the run had.
 func (p *profile) remove() error {
-	var err error
-	for range 100 {
-		if err = os.RemoveAll(p.dir); err == nil {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	err := errors.Join(clearDir(p.temp), clearDir(p.dir))
 	if p.lock != nil {
 		if err == nil {
 			err = os.Remove(p.lock.Name())
@@ -175,4 +180,10 @@ func (p *profile) remove() error {
 		return fmt.Errorf("removing the browser's profile: %w", err)
 	}
 	return nil
+}
+
+// isOf reports whether a file is a user's.
+func isOf(i os.FileInfo, uid int) bool {
+	st, ok := i.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == uid
 }

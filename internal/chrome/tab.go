@@ -171,6 +171,10 @@ func (t *tab) event(s session, method string, params jsonv2.Value) {
 		if e, ok := decode[fetch.EventAuthRequired](params); ok {
 			t.challenged(s, e)
 		}
+	case "Network.responseReceived":
+		if e, ok := decode[network.EventResponseReceived](params); ok && e.Type == network.ResourceTypeDocument && e.Response != nil {
+			t.came(s, e)
+		}
 	case "Browser.downloadWillBegin":
 		t.block(recipe.ErrBlocked)
 	case "Page.javascriptDialogOpening":
