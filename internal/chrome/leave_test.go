@@ -4,9 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,31 +68,4 @@ func TestAttachToStandIn(t *testing.T) {
 		t.Errorf("opened: %v", err)
 	}
 	wrong.until("nobody's page", func(v recipe.View) bool { return v.URL == "about:blank" })
-}
-
-// TestLongDir: a socket's name must be short, wherever the profiles are to live.
-func TestLongDir(t *testing.T) {
-	s := newSite(t)
-	s.page(shop+"/", `<p id=there>There`)
-	dir := passableDir(t)
-	t.Setenv("TMPDIR", short(t))
-	r := launch(t, s, func(o *Options) { o.Dir = filepath.Join(filepath.Dir(dir), strings.Repeat("a", 80)) })
-	r.open(shop + "/")
-	if got := r.read("#there"); got != "There" {
-		t.Error(got)
-	}
-}
-
-// short makes a directory with a short name that anybody may pass through.
-func short(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "ak-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // Passing through is what it is for.
-		t.Fatal(err)
-	}
-	return dir
 }

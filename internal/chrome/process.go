@@ -32,7 +32,7 @@ type process struct {
 func start(path string, args []string, p *profile, headed bool) (*process, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = p.dir
-	cmd.Env = []string{"HOME=" + p.dir, "TMPDIR=" + p.dir, "PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}
+	cmd.Env = []string{"HOME=" + p.dir, "TMPDIR=" + p.temp, "PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}
 	if headed {
 		for _, name := range []string{"DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR"} {
 			if v, ok := os.LookupEnv(name); ok {

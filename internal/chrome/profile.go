@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -24,11 +23,6 @@ type profile struct {
 	lock *os.File
 }
 
-// maxDir is how long the name of a directory of profiles may be. Below a
-// profile the browser makes a socket, the name of which may not be longer than
-// 103 bytes on some systems, 107 on others.
-const maxDir = 103 - len("/run-1234567890/org.chromium.Chromium.123456/SingletonSocket")
-
 // newProfile sweeps what killed runs left in dir and makes a directory for
 // this one.
 func newProfile(dir string) (*profile, error) {
@@ -40,13 +34,10 @@ func newProfile(dir string) (*profile, error) {
 		return nil, fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	root := os.Getuid() == 0
-	if root && !passable(dir) || len(dir) > maxDir {
-		// Another user cannot get there, or no socket can. The profile lives in a
-		// directory of the system then, as private as it would be here.
+	if root && !passable(dir) {
+		// Another user cannot get there. The profile lives in a directory of
+		// the system then, as private as it would be here.
 		dir = filepath.Join(os.TempDir(), "agentkeys-browser")
-		if !root {
-			dir += "-" + strconv.Itoa(os.Getuid())
-		}
 	}
 	mode := os.FileMode(0o700)
 	if root {
