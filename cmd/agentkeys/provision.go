@@ -305,10 +305,12 @@ func (a *app) printPlan(e *catalog.Entry, p provision.Plan) {
 			fmt.Fprintf(w, ": %s", o.Why)
 		}
 		fmt.Fprintln(w)
-		for _, d := range o.Does {
-			fmt.Fprintf(w, "            %s\n", d)
+		if o.Open {
+			for _, d := range o.Does {
+				fmt.Fprintf(w, "            %s\n", d)
+			}
 		}
-		if len(o.Needs) > 0 {
+		if len(o.Needs) > 0 && (o.Open || o.Fix != "") {
 			fmt.Fprintf(w, "            a person brings: %s\n", strings.Join(o.Needs, ", "))
 		}
 		if o.Fix != "" {

@@ -55,7 +55,7 @@ func closedText(c *provision.Closed) error {
 	var why []string
 	for _, o := range c.Openings {
 		if !o.Open {
-			why = append(why, string(o.Door)+": "+o.Why)
+			why = append(why, string(o.Door)+": "+strings.TrimSuffix(o.Why, "."))
 		}
 	}
 	return fmt.Errorf("%w: %s", provision.ErrClosed, strings.Join(why, "; "))

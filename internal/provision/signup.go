@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -92,11 +93,18 @@ func (s *Signup) Look(ctx context.Context) (Opening, error) {
 		return o, err
 	}
 	if r.Account == catalog.AccountPassword || r.Account == catalog.AccountMail {
-		if _, err := s.Post.Address(ctx, s.Entry.ID); errors.Is(err, ErrNoMail) {
+		address, err := s.Post.Address(ctx, s.Entry.ID)
+		switch {
+		case errors.Is(err, ErrNoMail):
 			o.Why, o.Fix = err.Error(), "see 'agentkeys mail --help'"
 			return o, nil
-		} else if err != nil {
+		case err != nil:
 			return o, err
+		case !s.Entry.Played() && strings.HasSuffix(address, ".localhost"):
+			// Reserved for the machine itself (RFC 6761): nobody could answer.
+			o.Why = "its mail cannot come here: nobody outside can send to a domain that ends in .localhost"
+			o.Fix = "have mail for a domain of yours come in; docs/how-to/receive-mail.md shows how"
+			return o, nil
 		}
 	}
 	if err := s.Ready(); err != nil {
