@@ -94,7 +94,10 @@ func TestLoginIsKeptFirst(t *testing.T) {
 	// What cannot be kept is not typed anywhere.
 	full := errors.New("the disk is full")
 	s.Vault = &safe{cut: "put account"}
-	s.Launch = func(context.Context, *catalog.Recipe) (Browser, error) { t.Error("a browser was started"); return nil, full }
+	s.Launch = func(context.Context, *catalog.Recipe) (Browser, error) {
+		t.Error("a browser was started")
+		return nil, full
+	}
 	if _, err := s.Enter(t.Context(), &Journal{}, nil); !errors.Is(err, errCut) {
 		t.Error(err)
 	}
