@@ -20,7 +20,7 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 5, "alternating rounds")
 	span := flag.Duration("span", 2*time.Second, "how long each measurement takes")
-	only := flag.String("only", "", "comma-separated parts: start, envelope, audit, mint, soak, mail, proxy, stream")
+	only := flag.String("only", "", "comma-separated parts: start, envelope, audit, mint, soak, mail, proxy, stream, provision")
 	soak := flag.Duration("soak", 4*time.Second, "how long the broker is loaded while its memory is watched; 10m says something")
 	role := flag.String("role", "", "internal: upstream, floor, broker or s3")
 	flag.Parse()
@@ -38,7 +38,7 @@ func main() {
 	parts := []struct {
 		name string
 		run  func() error
-	}{{"start", b.start}, {"envelope", b.envelope}, {"audit", b.audit}, {"mint", b.mint}, {"soak", b.soak}, {"mail", b.mail}, {"proxy", b.proxy}, {"stream", b.stream}}
+	}{{"start", b.start}, {"envelope", b.envelope}, {"audit", b.audit}, {"mint", b.mint}, {"soak", b.soak}, {"mail", b.mail}, {"proxy", b.proxy}, {"stream", b.stream}, {"provision", b.provision}}
 	for _, p := range parts {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), p.name) {
 			continue

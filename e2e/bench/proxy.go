@@ -54,7 +54,7 @@ func (b *bench) stage() (rivals []rival, direct string, stop func(), err error) 
 	if err != nil {
 		return nil, "", stop, err
 	}
-	s, err := startServed(b, exe, dir)
+	s, err := startServed(exe, dir)
 	if err != nil {
 		return nil, "", stop, err
 	}

@@ -16,12 +16,13 @@ import (
 
 // served is a background process of a home of its own.
 type served struct {
-	exe string
-	env []string
-	pid int
+	exe, home string
+	env       []string
+	pid       int
+	smtp      string // where it takes mail
 }
 
-func startServed(b *bench, exe, dir string) (*served, error) {
+func startServed(exe, dir string, args ...string) (*served, error) {
 	home, err := os.MkdirTemp(dir, "home")
 	if err != nil {
 		return nil, err
@@ -30,8 +31,8 @@ func startServed(b *bench, exe, dir string) (*served, error) {
 	if err := os.WriteFile(pass, []byte("only for measurements\n"), 0o600); err != nil {
 		return nil, err
 	}
-	s := &served{exe: exe, env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "AGENTKEYS_HOME=" + home, "AGENTKEYS_PASSPHRASE_FILE=" + pass}}
-	out, err := s.run("", "up", "--json")
+	s := &served{exe: exe, home: home, env: []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "AGENTKEYS_HOME=" + home, "AGENTKEYS_PASSPHRASE_FILE=" + pass}}
+	out, err := s.run("", append([]string{"up", "--json"}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +41,9 @@ func startServed(b *bench, exe, dir string) (*served, error) {
 		return nil, err
 	}
 	s.pid = st.PID
+	if st.Mail != nil {
+		s.smtp = st.Mail.SMTP
+	}
 	return s, nil
 }
 

@@ -35,7 +35,7 @@ func (b *bench) start() error {
 	if err != nil {
 		return err
 	}
-	s, err := startServed(b, ours, dir)
+	s, err := startServed(ours, dir)
 	if err != nil {
 		return err
 	}

@@ -202,6 +202,7 @@ func (s *Site) seen(next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		defer s.served.Done()
+		defer s.worked(time.Now())
 		host := strings.ToLower(r.Host)
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h

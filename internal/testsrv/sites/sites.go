@@ -109,6 +109,7 @@ type Site struct {
 	checks   map[string]*check
 	robots   int
 	visits   []Visit
+	work     []Work
 	rates    map[string]*rate
 	consents map[digest]consent
 	holds    []*Held
