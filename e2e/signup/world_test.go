@@ -44,6 +44,7 @@ type world struct {
 	home    *rig.Home
 	site    *sites.Site
 	flags   []string // of provision, for what is not known of the service
+	tmp     string   // where profiles are, if the home lets nobody pass
 
 	mu   sync.Mutex
 	smtp string
@@ -67,9 +68,24 @@ func hints(service string, senders []string) (flags []string) {
 	return flags
 }
 
+// passable makes a directory with a short name that anybody may pass through.
+func passable(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "ak-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // Passing through is what it is for.
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func start(t *testing.T, o sites.Options) *world {
 	t.Helper()
-	w := &world{t: t, service: o.Service, home: rig.New(t), keys: map[string]bool{}}
+	w := &world{t: t, service: o.Service, home: rig.New(t), keys: map[string]bool{}, tmp: passable(t)}
+	w.home.Env = append(w.home.Env, "TMPDIR="+w.tmp)
 	names, err := dns.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +285,7 @@ func (w *world) settled(after string) {
 	if check.Stored.Verdict != "good" && w.verifies() {
 		w.t.Errorf("%s: the key that is stored is %q", after, check.Stored.Verdict)
 	}
-	if left, _ := filepath.Glob(filepath.Join(w.home.Paths.Browser(), "*", "*")); len(left) > 0 {
+	if left := w.profiles(); len(left) > 0 {
 		w.t.Errorf("%s: profiles are left: %v", after, left)
 	}
 }
@@ -277,10 +293,21 @@ func (w *world) settled(after string) {
 // verifies reports whether the service has a request that checks a key for free.
 func (w *world) verifies() bool { return w.service != "brave-search" && w.service != "jina" }
 
-// browsers counts the browsers whose profile is below the home.
+// browsers counts the browsers whose profile is of this home.
 func (w *world) browsers() int {
-	out, _ := exec.Command("pgrep", "-f", "--", "--user-data-dir="+w.home.Paths.Browser()).Output()
-	return len(bytes.Fields(out))
+	n := 0
+	for _, dir := range []string{w.home.Paths.Browser(), w.tmp} {
+		out, _ := exec.Command("pgrep", "-f", "--", "--user-data-dir="+dir+"/").Output()
+		n += len(bytes.Fields(out))
+	}
+	return n
+}
+
+// profiles are those that are left.
+func (w *world) profiles() []string {
+	here, _ := filepath.Glob(filepath.Join(w.home.Paths.Browser(), "run-*"))
+	there, _ := filepath.Glob(filepath.Join(w.tmp, "agentkeys-browser*", "run-*"))
+	return append(here, there...)
 }
 
 func (o outcome) String() string { return fmt.Sprintf("exit %d\n%s%s", o.code, o.stderr, o.stdout) }
