@@ -11,7 +11,7 @@ import (
 func TestOperations(t *testing.T) {
 	want := map[string]bool{}
 	sources(t, func(_, text string) {
-		for _, m := range regexp.MustCompile(`"((?:agent|broker|credential|daemon|device|grant|key|service|session|token)\.[a-z]+)"`).FindAllStringSubmatch(text, -1) {
+		for _, m := range regexp.MustCompile(`"((?:agent|broker|credential|daemon|device|drawer|grant|key|provision|service|session|terms|token)\.[a-z]+)"`).FindAllStringSubmatch(text, -1) {
 			want[m[1]] = true
 		}
 		// One with another first word is one all the same.
@@ -27,7 +27,7 @@ func TestOperations(t *testing.T) {
 			have[m[1]] = true
 		}
 	}
-	for _, file := range []string{"broker.json", "daemon.log", "broker.principal", "broker.yaml", "signer.yaml"} {
+	for _, file := range []string{"broker.json", "daemon.log", "broker.principal", "broker.yaml", "signer.yaml", "terms.json"} {
 		delete(want, file) // names of files and settings
 	}
 	if len(want) < 30 {

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/testsrv/manage"
 )
 
 func read(t *testing.T, path ...string) string {
@@ -227,6 +228,32 @@ done
 exit 1
 )`
 
+// bring gives the session a management key of a service that makes keys, and
+// pages at which nothing answers.
+func (s *session) bring(t *testing.T) {
+	t.Helper()
+	api, err := manage.Start(manage.Options{Shape: "openrouter"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.Close() })
+	writeInto(t, s.dir, "mint.pem", string(api.CAPEM()))
+	writeInto(t, s.dir, "terms.txt", strings.Repeat("These are obviously no terms. ", 20))
+	s.secrets = append(s.secrets, api.Management())
+	for _, c := range []string{
+		"agentkeys services set openrouter --base-url " + api.BaseURL() + " --mint-url " + api.BaseURL() + " --ca mint.pem --allow-address " + api.Addr(),
+		"echo " + api.Management() + " | agentkeys store openrouter --management --stdin",
+		"agentkeys agent create miner", "agentkeys grant miner openrouter",
+		"agentkeys terms review groq --forbid --by nobody --note none --text terms.txt --yes",
+		"agentkeys services set jina --site-address 127.0.0.1:9 --ca mint.pem",
+		"! agentkeys provision jina --door signup --attach http://127.0.0.1:9",
+	} {
+		if out, code, err := s.run(c); err != nil || code != 0 {
+			t.Fatalf("%s: exit code %d, %v\n%s", c, code, err, out)
+		}
+	}
+}
+
 // TestFiles does a little of everything, and looks whether every file that is
 // there afterwards is documented, with its mode.
 func TestFiles(t *testing.T) {
@@ -271,6 +298,7 @@ func TestFiles(t *testing.T) {
 			t.Fatalf("%s: exit code %d, %v\n%s", c, code, err, out)
 		}
 	}
+	s.bring(t)
 	err := filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
