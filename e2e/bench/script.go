@@ -5,13 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
+	"syscall"
 	"time"
 
 	"github.com/chromedp/chromedp"
 
 	"github.com/litentry/agentkeys/internal/chrome"
 )
+
+// nobody is who browsers run as where this is root.
+const nobody = 65534
 
 // browse starts a browser as a script does that has nothing to guard, which
 // finds every host at one address.
@@ -27,7 +32,13 @@ func browse(ctx context.Context, dir, at string) (tab context.Context, stop func
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.WindowSize(1280, 1000),
 		chromedp.Flag("host-resolver-rules", "MAP * "+at), chromedp.Flag("ignore-certificate-errors", true))
 	if os.Getuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // there is none for root, and the pages are ours
+		// As our runs have it: there is no sandbox for root.
+		if err := os.Lchown(profile, nobody, nobody); err != nil {
+			return nil, nil, err
+		}
+		options = append(options, chromedp.Env("HOME="+profile, "TMPDIR="+profile), chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
+			cmd.Dir, cmd.SysProcAttr = profile, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		}))
 	}
 	allocator, cancelAllocator := chromedp.NewExecAllocator(ctx, options...)
 	tab, cancel := chromedp.NewContext(allocator)
