@@ -147,6 +147,9 @@ func (h *Host) Grant(ctx context.Context, label agentkeys.Agent, svc agentkeys.S
 	if _, a, err = h.lendable(label, svc, t); err != nil { // still
 		return GrantInfo{}, err
 	}
+	if h.federated(svc) {
+		own = nil // if it was set while the key was made, which goes again
+	}
 	if own != nil {
 		err = h.seal(ctx, a, svc, own.rec)
 	} else {

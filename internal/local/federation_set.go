@@ -143,8 +143,17 @@ func (h *Host) tryFederation(ctx context.Context, e *catalog.Entry) (FederationR
 //
 // A key that is stored stays where it is, and is neither used nor lent while
 // tokens are exchanged: agents' copies of it are deleted, and sealed again
-// from it when that ends. An agent's own machine has settings of its own.
+// from it when that ends; keys that were made for grants are deleted at the
+// service, and made anew then. An agent's own machine has settings of its own.
 func (h *Host) SetFederation(ctx context.Context, svc agentkeys.Service, x *catalog.Exchange, verify bool) (FederationState, error) {
+	st, err := h.setFederation(ctx, svc, x, verify)
+	if err != nil || x != nil {
+		return st, err
+	}
+	return st, h.makeAnew(ctx, svc)
+}
+
+func (h *Host) setFederation(ctx context.Context, svc agentkeys.Service, x *catalog.Exchange, verify bool) (FederationState, error) {
 	set := func(s *catalog.Settings) { s.Federation = x }
 	next, err := h.cat.with(svc, set)
 	if errors.Is(err, catalog.ErrSettings) {
@@ -202,10 +211,16 @@ func (h *Host) followFederation(ctx context.Context, svc agentkeys.Service, on b
 		return nil
 	}
 	if on {
+		h.minted.poke()
 		if err := h.deleteCopies(ctx, svc); err != nil {
 			return fmt.Errorf("it is set, but some agent still has a copy of a key: %w", err)
 		}
 		return nil
+	}
+	if e, err := h.cat.entry(svc); err == nil {
+		if m, err := h.mints(ctx, e); err != nil || m != nil {
+			return err // keys are made anew, by makeAnew
+		}
 	}
 	var errs []error
 	for _, g := range h.grantsFor(svc) {
@@ -228,6 +243,15 @@ func (h *Host) endFederation(ctx context.Context, svc agentkeys.Service, was boo
 		return nil
 	}
 	return h.followFederation(ctx, svc, false)
+}
+
+// afterFederation is endFederation's second half, for which h.change is not
+// held. err is that of the change.
+func (h *Host) afterFederation(ctx context.Context, svc agentkeys.Service, was bool, err error) error {
+	if err != nil || !was || h.federated(svc) {
+		return err
+	}
+	return h.makeAnew(ctx, svc)
 }
 
 // forgetService drops what was made of a service's former settings.

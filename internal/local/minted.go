@@ -38,8 +38,8 @@ type MintedKey struct {
 	// "" if that is not settled yet.
 	Grant string      `json:"grant,omitempty"`
 	State MintedState `json:"state"`
-	// At is the management API that made it. Another one could only say that it
-	// knows no such key.
+	// At is the management API that made it, and the account or project there.
+	// Another one could only say that it knows no such key.
 	At      string       `json:"at"`
 	Created time.Time    `json:"created"`
 	Limit   grant.Money  `json:"limit_nusd,omitempty"` // what the service itself enforces

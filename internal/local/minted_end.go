@@ -59,7 +59,9 @@ func (h *Host) unwanted(name string, notBefore time.Time) {
 // requests under way are over, except keep.
 func (h *Host) supersede(a agentkeys.Agent, svc agentkeys.Service, keep string) {
 	for _, k := range h.minted.of(a, svc) {
-		if k.Name != keep {
+		// One that is not settled may be about to take the place of this one. If
+		// it is not, it goes when that has turned out.
+		if k.Name != keep && k.Grant != "" {
 			h.unwanted(k.Name, h.now().Add(h.grace()))
 		}
 	}
@@ -133,7 +135,7 @@ func (h *Host) reap(ctx context.Context) {
 		}
 		now := h.now()
 		k, ok := h.minted.get(k.Name)
-		if !ok || k.State == MintedLive || now.Before(k.NotBefore) || now.Before(k.Next) || ctx.Err() != nil {
+		if !ok || k.State == MintedLive || ahead(now, k.NotBefore, h.grace()) || ahead(now, k.Next, mint.MaxRetryAfter) || ctx.Err() != nil {
 			continue
 		}
 		slots <- struct{}{}
@@ -142,6 +144,12 @@ func (h *Host) reap(ctx context.Context) {
 			h.deleteMinted(ctx, k.Name)
 		})
 	}
+}
+
+// ahead reports whether t is still to come. What is further away than most was
+// written by a clock that has been set back since, and is now.
+func ahead(now, t time.Time, most time.Duration) bool {
+	return now.Before(t) && t.Sub(now) <= most
 }
 
 // judge decides whether a key is wanted still.
@@ -165,6 +173,8 @@ func (h *Host) judge(ctx context.Context, name string) {
 	switch {
 	case !h.inForce(g):
 		h.unwanted(name, h.now())
+	case h.federated(k.Service):
+		h.unwanted(name, h.now().Add(h.grace())) // tokens are exchanged instead
 	case k.Grant == g.ID: // since the look before
 	case k.Grant != "":
 		h.unwanted(name, h.now().Add(h.grace())) // granted anew
@@ -182,7 +192,7 @@ func (h *Host) serves(k MintedKey) bool {
 		return k.Grant == ownGrant && h.minted.seen[k.Name]
 	}
 	g := h.dir.Grant(k.Agent, k.Service)
-	return h.inForce(g) && k.Grant == g.ID
+	return h.inForce(g) && k.Grant == g.ID && !h.federated(k.Service)
 }
 
 // adopt keeps a key that is what is stored, and lets go of any other.

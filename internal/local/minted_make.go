@@ -48,8 +48,7 @@ func mintedName(a agentkeys.Agent) string {
 
 // minter returns what makes keys for a service as it is set now.
 func (h *Host) minter(e *catalog.Entry) (*mint.Minter, string, error) {
-	at, err := mint.Address(e)
-	if err != nil {
+	if _, err := mint.Address(e); err != nil {
 		return nil, "", err
 	}
 	// The route's transport, and with it its addresses and certificates.
@@ -58,7 +57,10 @@ func (h *Host) minter(e *catalog.Entry) (*mint.Minter, string, error) {
 		return nil, "", err
 	}
 	m, err := mint.New(e, route.Transport)
-	return m, at.String(), err
+	if err != nil {
+		return nil, "", err
+	}
+	return m, m.Place(), nil
 }
 
 // mints returns what grants of a service are given keys by, nil if they are
@@ -210,13 +212,15 @@ func wants(t book.Terms) mint.Want {
 // isMinted reports whether the copy of a grant is a key of its own, which the
 // master's must not replace.
 func (h *Host) isMinted(ctx context.Context, g *grant.Grant) bool {
-	if len(h.minted.of(g.Agent, g.Svc)) > 0 {
+	all := h.minted.of(g.Agent, g.Svc)
+	if slices.ContainsFunc(all, func(k MintedKey) bool { return k.Grant == g.ID }) {
 		return true
 	}
-	if h.opts.Remote == nil {
+	if h.opts.Remote == nil && len(all) == 0 {
 		return false
 	}
-	// Another machine of the master's may have made it.
+	// Another machine of the master's may have made it, or one here may not be
+	// settled yet.
 	rec, err := h.copyRecord(ctx, g.Wallet, g.Svc)
 	rec.Secret.Clear()
 	return err == nil && rec.Route == string(catalog.Mint) && rec.KeyID != ""

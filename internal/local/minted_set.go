@@ -47,7 +47,7 @@ func (h *Host) keepsManagement(ctx context.Context, old, next *catalog.Entry, fo
 		now, _ = mint.Address(next)
 	}
 	if now != nil && now.Scheme == was.Scheme && now.Host == was.Host {
-		return nil
+		return h.keepsPlace(old, next)
 	}
 	has, err := h.hasManagement(ctx, old.ID)
 	if err != nil || !has {
@@ -57,6 +57,23 @@ func (h *Host) keepsManagement(ctx context.Context, old, next *catalog.Entry, fo
 		return fmt.Errorf("%w: its management key would be good for nothing", ErrServiceMoves)
 	}
 	return fmt.Errorf("%w: its management key would go to %s from now on, and not to %s", ErrServiceMoves, now.Host, was.Host)
+}
+
+// keepsPlace refuses what would leave keys at a place that is not asked any
+// more to delete them.
+func (h *Host) keepsPlace(old, next *catalog.Entry) error {
+	was, err := mint.New(old, nil)
+	if err != nil {
+		return nil // it has made none
+	}
+	if now, err := mint.New(next, nil); err == nil && now.Place() == was.Place() {
+		return nil
+	}
+	left := h.minted.where(func(k MintedKey) bool { return k.Service == old.ID && k.At == was.Place() })
+	if len(left) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %s were made at %s", ErrKeysAlive, len(left), old.ID, was.Place())
 }
 
 func mintingSettings(x *catalog.Exchange) []string {

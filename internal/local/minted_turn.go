@@ -94,8 +94,8 @@ func nothingMints(e *catalog.Entry, err error) error {
 	return fmt.Errorf("%w: %s", ErrNoManagement, e.ID)
 }
 
-// turnGrant makes a key for a grant that has one. A grant that ended meanwhile
-// is left alone, and turn.ID is empty.
+// turnGrant makes a key for a grant. One that ended meanwhile, or is given
+// tokens instead, is left alone, and turn.ID is empty.
 func (h *Host) turnGrant(ctx context.Context, e *catalog.Entry, g *grant.Grant) (turn KeyTurn, err error) {
 	n, err := h.makeKey(ctx, e, g.Agent, h.wantsNow(g))
 	if err != nil {
@@ -109,7 +109,7 @@ func (h *Host) turnGrant(ctx context.Context, e *catalog.Entry, g *grant.Grant) 
 	h.change.Lock()
 	defer h.change.Unlock()
 	a, ok := h.dir.Agent(g.Agent)
-	if now := h.dir.Grant(g.Agent, g.Svc); !ok || !h.inForce(now) || now.ID != g.ID {
+	if now := h.dir.Grant(g.Agent, g.Svc); !ok || !h.inForce(now) || now.ID != g.ID || h.federated(g.Svc) {
 		return turn, nil
 	}
 	turn = h.turned(g.Agent, g.Svc, n)
@@ -118,6 +118,31 @@ func (h *Host) turnGrant(ctx context.Context, e *catalog.Entry, g *grant.Grant) 
 	}
 	n.settle(g.ID)
 	return turn, nil
+}
+
+// makeAnew gives the grants of a service keys of their own again, once tokens
+// are not exchanged any more. h.change is not held: the service takes its time.
+func (h *Host) makeAnew(ctx context.Context, svc agentkeys.Service) error {
+	if h.manage() != nil {
+		return nil
+	}
+	e, err := h.cat.entry(svc)
+	if err != nil {
+		return nil // it is gone, and nobody is lent it
+	}
+	if m, err := h.mints(ctx, e); err != nil || m == nil {
+		return err
+	}
+	var errs []error
+	for _, g := range h.grantsFor(svc) {
+		if !h.inForce(g) {
+			continue
+		}
+		if _, err := h.turnGrant(ctx, e, g); err != nil {
+			errs = append(errs, fmt.Errorf("agent %s has no key until 'agentkeys rotate %s' makes one: %w", g.Agent, svc, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // turnOwn makes a key in place of the master's own.

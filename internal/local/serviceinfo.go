@@ -99,7 +99,7 @@ type ServiceChange struct {
 
 // SetService changes where a service is reached, and what it costs.
 // ErrServiceMoves unless c.Force.
-func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceChange) (ServiceInfo, error) {
+func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceChange) (_ ServiceInfo, err error) {
 	prices := map[string]catalog.Price{}
 	for model, text := range c.Prices {
 		p, err := catalog.ParsePrice(text)
@@ -108,9 +108,10 @@ func (h *Host) SetService(ctx context.Context, id agentkeys.Service, c ServiceCh
 		}
 		prices[model] = p
 	}
+	was := h.federated(id)
+	defer func() { err = h.afterFederation(ctx, id, was, err) }()
 	h.change.Lock()
 	defer h.change.Unlock()
-	was := h.federated(id)
 	e, err := h.cat.set(id, func(s *catalog.Settings) {
 		if c.Reset {
 			*s = catalog.Settings{}
@@ -158,10 +159,11 @@ var ErrServiceMoves = errors.New("a key is stored for this service")
 
 // RemoveService takes back an added service and the settings of any.
 // ErrServiceInUse, and ErrServiceMoves unless force.
-func (h *Host) RemoveService(ctx context.Context, id agentkeys.Service, force bool) error {
+func (h *Host) RemoveService(ctx context.Context, id agentkeys.Service, force bool) (err error) {
+	was := h.federated(id)
+	defer func() { err = h.afterFederation(ctx, id, was, err) }()
 	h.change.Lock()
 	defer h.change.Unlock()
-	was := h.federated(id)
 	if err := h.cat.remove(id, h.consent(ctx, force)); err != nil {
 		return err
 	}

@@ -98,18 +98,18 @@ func (m *Minter) send(ctx context.Context, management secret.Value, method, path
 	return a, nil
 }
 
-// maxRetryAfter bounds what a service can have us wait.
-const maxRetryAfter = time.Hour
+// MaxRetryAfter bounds what a service can have us wait.
+const MaxRetryAfter = time.Hour
 
 func retryAfter(text string) time.Duration {
 	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31)
 	if err != nil {
 		if at, derr := http.ParseTime(text); derr == nil {
-			return min(max(time.Until(at), 0), maxRetryAfter)
+			return min(max(time.Until(at), 0), MaxRetryAfter)
 		}
 		return 0
 	}
-	return min(time.Duration(n)*time.Second, maxRetryAfter)
+	return min(time.Duration(n)*time.Second, MaxRetryAfter)
 }
 
 // refused turns an answer that is no success into an error.

@@ -109,6 +109,7 @@ type shape struct {
 	header string // of the management key
 	prefix string
 	needs  []string // parameters
+	scope  []string // parameters besides, without which other keys are listed
 }
 
 var shapes = map[string]shape{
@@ -151,6 +152,22 @@ func New(e *catalog.Entry, rt http.RoundTripper) (*Minter, error) {
 		}
 	}
 	return m, nil
+}
+
+// Place names whose keys this is about: the management API, and the account or
+// project there. Keys that were made at another place are not known here, which
+// must not be taken for that they are gone.
+func (m *Minter) Place() string {
+	q := url.Values{}
+	for _, name := range slices.Concat(m.shape.needs, m.shape.scope) {
+		if v := m.params[name]; v != "" {
+			q.Set(name, v)
+		}
+	}
+	if len(q) == 0 {
+		return m.base.String()
+	}
+	return m.base.String() + "?" + q.Encode()
 }
 
 // Address is where the management API of a service is. A service whose base URL

@@ -43,6 +43,7 @@ func pages(ask func(next string) (more string, err error)) error {
 var openRouter = shape{
 	caps:   Caps{Windows: []grant.Window{grant.Day, grant.Week, grant.Month, grant.Total}, Expiry: true, Delete: true, List: true},
 	header: "Authorization", prefix: "Bearer ",
+	scope: []string{"workspace_id"},
 	check: func(ctx context.Context, m *Minter, k secret.Value) error {
 		var out struct {
 			Data *[]struct{} `json:"data"`
