@@ -14,7 +14,6 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/runtime"
-	"github.com/chromedp/chromedp/kb"
 
 	"github.com/litentry/agentkeys/internal/provision/recipe"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -171,32 +170,38 @@ func (t *tab) finish(ctx context.Context, s session, method string, params any) 
 	return err
 }
 
-// enter puts text in place of what a field holds, key by key.
+// enter puts text in place of what a field holds. The script writes it: keys go
+// to whatever has the focus by then, which may be a frame of somebody else's.
 func (t *tab) enter(ctx context.Context, f frame, n int, text secret.Value) error {
+	for b := text.Expose(); len(b) > 0; {
+		r, size := utf8.DecodeRune(b)
+		if b = b[size:]; r < 0x20 || r == 0x7f || r == utf8.RuneError {
+			return errors.New("a field takes no control characters")
+		}
+	}
 	if err := t.click(ctx, f, n); err != nil {
 		return err
 	}
-	var state struct{ Full bool }
-	if err := t.ask(ctx, f, &state, "grab", value(n)); err != nil {
+	var on struct{ On bool }
+	if err := t.ask(ctx, f, &on, "grab", value(n)); err != nil {
 		return err
 	}
-	b := text.Expose()
-	for len(b) > 0 {
-		r, size := utf8.DecodeRune(b)
-		b = b[size:]
-		if r < 0x20 || r == 0x7f || r == utf8.RuneError {
-			return errors.New("a field takes no control characters")
-		}
-		if r > 0x7e {
-			f.s.tell(input.InsertText.Method, input.InsertTextParams{Text: string(r)})
-			continue
-		}
-		for _, k := range kb.Encode(r) {
-			f.s.tell(input.DispatchKeyEvent.Method, *k)
-		}
+	arg := value(string(text.Expose()))
+	raw, err := t.run(ctx, f, "type", false, value(n), arg)
+	clear(arg.Value)
+	switch {
+	case errors.Is(err, recipe.ErrStale):
+		return nil // what was typed led the frame away
+	case err != nil:
+		return err
+	case !bytes.Equal(raw, []byte("true")):
+		return recipe.ErrStale
 	}
-	// An empty text inserts nothing; its answer comes after the keys'.
-	return t.finish(ctx, f.s, input.DispatchKeyEvent.Method, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp, Key: "Shift", Code: "ShiftLeft", WindowsVirtualKeyCode: 16})
+	// Some pages go by keys. This one types nothing, wherever it goes.
+	key := input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeRawKeyDown, Key: "Shift", Code: "ShiftLeft", WindowsVirtualKeyCode: 16}
+	f.s.tell(input.DispatchKeyEvent.Method, key)
+	key.Type = input.DispatchKeyEventTypeKeyUp
+	return t.finish(ctx, f.s, input.DispatchKeyEvent.Method, key)
 }
 
 // Read implements recipe.Page.

@@ -299,8 +299,33 @@
     if (e.isContentEditable) getSelection().selectAllChildren(e);
     else if (e.select) e.select();
     else return null;
-    return {full: e.isContentEditable ? !!e.innerText.trim() : !!e.value};
+    return {on: true};
   };
+  // type writes over what grab selected, a character at a time, all in one turn:
+  // no other page comes in between, and no key goes where the focus was led.
+  const type = (id, text) => {
+    let e = find(id), written = 0;
+    if (!e || !grab(id)) return false;
+    for (const c of text) {
+      const a = active();
+      if (a !== e && !holds(e, a)) {
+        if (written === 1 && handsOn(e, a)) {
+          e = a;
+          written = 0;
+        } else {
+          e.focus();
+          if (!e.isConnected || active() !== e) return false;
+        }
+      }
+      Document.prototype.execCommand.call(document, 'insertText', false, c);
+      written++;
+    }
+    return true;
+  };
+  // handsOn reports whether a field of one character gives the next one to
+  // another field. None but such a field may.
+  const handsOn = (e, a) => a?.tagName === 'INPUT' && editable(a) && !a.readOnly && !a.value && a.type === e.type &&
+    (e.maxLength === 1 && a.maxLength === 1 || e.type !== 'password' && e.offsetWidth < 100 && a.offsetWidth < 100);
   const choose = (id, text) => {
     const e = find(id);
     if (!e || e.tagName !== 'SELECT' || e.disabled) return null;
@@ -331,5 +356,5 @@
     else document.addEventListener('DOMContentLoaded', () => done(true), {once: true});
   });
 
-  globalThis.agentkeys = {look, aim, through, arm, arrived, grab, choose, checked, read, ready};
+  globalThis.agentkeys = {look, aim, through, arm, arrived, grab, type, choose, checked, read, ready};
 })();
