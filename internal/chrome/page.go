@@ -73,8 +73,11 @@ func (t *tab) leave(ctx context.Context) error {
 		case err != nil:
 			return t.failed(ctx, err)
 		case r.ErrorText == "":
-			return nil
-		case try == leaves:
+			if left, err := t.left(ctx); left || err != nil {
+				return err
+			}
+		}
+		if try == leaves {
 			return fmt.Errorf("%w: %s", recipe.ErrLoad, netError(r.ErrorText))
 		}
 		if err := wait(ctx); err != nil {
@@ -82,6 +85,27 @@ func (t *tab) leave(ctx context.Context) error {
 		}
 	}
 }
+
+// left waits until the empty document is there. The old one may have asked
+// whether to go, by a dialog: what is asked for before that is answered is lost,
+// and with it the answer to who asked.
+func (t *tab) left(ctx context.Context) (bool, error) {
+	for end := time.Now().Add(leaveTime); time.Now().Before(end); {
+		if f := t.top(); f.url == "about:blank" && f.world != "" {
+			return true, nil
+		}
+		if err := t.state(ctx); errors.Is(err, recipe.ErrGone) || ctx.Err() != nil {
+			return false, err
+		}
+		if err := wait(ctx); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// leaveTime is how long a document may take to go.
+const leaveTime = 3 * time.Second
 
 // leaves is how often a document is left that goes elsewhere at that moment.
 const leaves = 5

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/cdproto/webauthn"
 
 	"github.com/litentry/agentkeys/internal/provision/recipe"
 )
@@ -57,6 +58,7 @@ type frame struct {
 	children   []cdp.FrameID // in the order in which they came
 	s          session
 	url        string
+	origin     string // of its document; "": none yet, and so that of its parent
 	world      string // the unique name of our world in its document; "": none yet
 	context    runtime.ExecutionContextID
 	owner      runtime.RemoteObjectID // its element, in the world of its parent
@@ -128,6 +130,9 @@ func (t *tab) prepare(s session) {
 		s.tell(page.AddScriptToEvaluateOnNewDocument.Method, page.AddScriptToEvaluateOnNewDocumentParams{Source: keeper})
 	}
 	s.tell(page.AddScriptToEvaluateOnNewDocument.Method, page.AddScriptToEvaluateOnNewDocumentParams{Source: source, WorldName: world, RunImmediately: new(true)})
+	// Passkeys are of no device that is here. The browser would ask a person for
+	// one by a window, which takes the keyboard.
+	s.tell(webauthn.Enable.Method, webauthn.EnableParams{EnableUI: new(false)})
 	s.tell(runtime.Enable.Method, cdp.Empty{})
 	s.tell(dom.Enable.Method, dom.EnableParams{})
 	// Kept, the tree makes each computed name cheap.
@@ -302,6 +307,7 @@ func (t *tab) navigated(s session, e *cdp.Frame) {
 	if e.UnreachableURL != "" {
 		f.url = e.UnreachableURL
 	}
+	f.origin = e.SecurityOrigin
 	for _, c := range slices.Clone(f.children) {
 		t.drop(c)
 	}
