@@ -32,9 +32,7 @@ func TestSignup(t *testing.T) {
 					t.Fatalf("round %d: %v", round, o)
 				}
 			}
-			if n := w.browsers(); n > 0 {
-				t.Errorf("%d browsers are left", n)
-			}
+			w.browserless("runs that ended")
 			for _, at := range steps(t, o) {
 				killed(t, service, at)
 			}
@@ -63,9 +61,7 @@ func killed(t *testing.T, service, at string) {
 	if o := w.follow(func(line string) bool { return strings.TrimRight(line, "\n") == at }); o.code != -1 {
 		t.Fatalf("at %q it was not killed: %v", at, o)
 	}
-	if n := w.browsers(); n > 0 {
-		t.Errorf("killed at %q, %d browsers go on", at, n)
-	}
+	w.browserless("killed at " + at)
 	if o := w.provision("--json"); o.code != 0 {
 		t.Fatalf("after a kill at %q: %v", at, o)
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/e2e/lend/rig"
@@ -293,14 +294,23 @@ func (w *world) settled(after string) {
 // verifies reports whether the service has a request that checks a key for free.
 func (w *world) verifies() bool { return w.service != "brave-search" && w.service != "jina" }
 
-// browsers counts the browsers whose profile is of this home.
-func (w *world) browsers() int {
+// browserless demands that no browser of this home goes on. One whose command
+// was killed ends by itself, in its own time.
+func (w *world) browserless(after string) {
+	w.t.Helper()
 	n := 0
-	for _, dir := range []string{w.home.Paths.Browser(), w.tmp} {
-		out, _ := exec.Command("pgrep", "-f", "--", "--user-data-dir="+dir+"/").Output()
-		n += len(bytes.Fields(out))
+	for range 100 {
+		n = 0
+		for _, dir := range []string{w.home.Paths.Browser(), w.tmp} {
+			out, _ := exec.Command("pgrep", "-f", "--", "--user-data-dir="+dir+"/").Output()
+			n += len(bytes.Fields(out))
+		}
+		if n == 0 {
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
 	}
-	return n
+	w.t.Errorf("%s: %d processes of a browser go on", after, n)
 }
 
 // profiles are those that are left.
