@@ -14,7 +14,7 @@ RACE ?= -race
 # it is a campaign, make race. The others are pure functions in one goroutine.
 PLAIN = cmd/agentkeys internal/cloudpolicy internal/mailhead internal/mailroute internal/verifymail
 
-.PHONY: help build mailrouter demo test race unit vet lint setup bench fuzz crash chaos test-ceph terminal clean
+.PHONY: help build mailrouter demo test race unit vet lint setup bench fuzz crash chaos signup hostile test-ceph terminal clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,6 +64,13 @@ crash: setup ## kill -9 the daemon at ROUNDS random moments under ten writers
 
 chaos: setup ## kill replicas of the broker, and PostgreSQL, in ROUNDS rounds under ten writers
 	AGENTKEYS_CHAOS_ROUNDS=$(ROUNDS) go test -count=1 -timeout 0 -v ./e2e/chaos
+
+SIGNUPS ?= 10
+signup: setup ## sign up SIGNUPS times at each played service, and kill -9 the run at each of its steps
+	AGENTKEYS_SIGNUP_ROUNDS=$(SIGNUPS) go test -count=1 -timeout 0 -v ./e2e/signup
+
+hostile: setup ## the recipes at sites that are broken or hostile in every way that is played
+	AGENTKEYS_HOSTILE=all go test -count=1 -timeout 0 -run Hostile -v ./e2e/provision
 
 test-ceph: ## isolation against Ceph RADOS Gateway, a campaign
 	@scripts/test-ceph.sh
