@@ -76,7 +76,12 @@ func (h *Host) Services() ([]ServiceInfo, error) { return h.cat.infos() }
 func (h *Host) AddService(ctx context.Context, name string, data []byte, force bool) (ServiceInfo, error) {
 	h.change.Lock()
 	defer h.change.Unlock()
-	e, err := h.cat.add(name, data, h.consent(ctx, force))
+	e, err := h.cat.add(name, data, func(old, next *catalog.Entry) error {
+		if err := h.keepsDoors(ctx, old, next, force); err != nil {
+			return err
+		}
+		return h.consent(ctx, force)(old, next)
+	})
 	if err != nil {
 		return ServiceInfo{}, err
 	}
