@@ -21,6 +21,7 @@ import (
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/mailbox"
 	"github.com/litentry/agentkeys/internal/mailstore"
+	"github.com/litentry/agentkeys/internal/mint"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/vault"
@@ -65,6 +66,19 @@ func TestDescribe(t *testing.T) {
 		{local.ErrNoCost, "malformed", 422, "1000req/day"},
 		{local.ErrTerms, "malformed", 422, "grant --help"},
 		{local.ErrRotating, "conflict", 409, "wait"},
+		{local.ErrNoManagement, "conflict", 409, "store SERVICE --management"},
+		{local.ErrOtherAccount, "conflict", 409, "the same account"},
+		{local.ErrKeysAlive, "conflict", 409, "doctor"},
+		{local.ErrNewKey, "unreachable", 502, "nothing was replaced"},
+		{mint.ErrRefused, "key-refused", 422, "a good one"},
+		{mint.ErrTemporary, "unreachable", 503, "in a minute"},
+		{mint.ErrSetup, "malformed", 422, "--mint-param"},
+		{mint.ErrUnsupported, "unknown-service", 422, "services show"},
+		{mint.ErrAnswer, "unreachable", 502, "doctor"},
+		{local.ErrReview, "malformed", 422, "terms review --help"},
+		{local.ErrNoReview, "not-found", 404, "agentkeys terms"},
+		{local.ErrNoTermsURL, "unknown-service", 422, "--url"},
+		{local.ErrTermsPage, "unreachable", 502, "--text"},
 		{local.ErrAgentHost, "forbidden", 403, "the master's"},
 		{local.ErrRemote, "forbidden", 403, "operator"},
 		{local.ErrNoBroker, "conflict", 409, "agentkeys login"},

@@ -18,9 +18,20 @@ func (s *Server) checkKey(r *http.Request) (any, error) {
 	return s.host.CheckKey(r.Context(), svc)
 }
 
+// drawer is the one that a request is about. A management key has doors of its
+// own, which see to it that keys it made can still be deleted.
+func drawer(r *http.Request) (agentkeys.Service, local.Drawer, error) {
+	svc, err := service(r)
+	d := local.Drawer(r.PathValue("drawer"))
+	if err == nil && d == local.DrawerManagement {
+		err = local.ErrDrawer
+	}
+	return svc, d, err
+}
+
 // putDrawer takes what is to be kept as the whole body.
 func (s *Server) putDrawer(r *http.Request) (any, error) {
-	svc, err := service(r)
+	svc, d, err := drawer(r)
 	if err != nil {
 		return nil, err
 	}
@@ -28,15 +39,15 @@ func (s *Server) putDrawer(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.host.PutDrawer(r.Context(), svc, local.Drawer(r.PathValue("drawer")), v)
+	return nil, s.host.PutDrawer(r.Context(), svc, d, v)
 }
 
 func (s *Server) openDrawer(r *http.Request) (any, error) {
-	svc, err := service(r)
+	svc, d, err := drawer(r)
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.host.Drawer(r.Context(), svc, local.Drawer(r.PathValue("drawer")))
+	v, err := s.host.Drawer(r.Context(), svc, d)
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +65,11 @@ func bare(v secret.Value) stream {
 }
 
 func (s *Server) removeDrawer(r *http.Request) (any, error) {
-	svc, err := service(r)
+	svc, d, err := drawer(r)
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.host.RemoveDrawer(r.Context(), svc, local.Drawer(r.PathValue("drawer")))
+	return nil, s.host.RemoveDrawer(r.Context(), svc, d)
 }
 
 func (s *Server) recordProvision(r *http.Request) (any, error) {
