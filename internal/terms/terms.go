@@ -23,7 +23,7 @@ const Least = 200
 // reads as raw text have no elements in them; a template may.
 var unseen = map[string]bool{
 	"script": true, "style": true, "template": true, "noscript": true, "title": true,
-	"iframe": true, "noembed": true, "noframes": true, "textarea": true,
+	"iframe": true, "noembed": true, "noframes": true,
 }
 
 // inline are elements that do not part words.
@@ -59,6 +59,11 @@ func visible(page []byte) []byte {
 		kind := z.Next()
 		switch kind {
 		case html.ErrorToken:
+			if hidden != "" {
+				// The rest of the page is in an element that is not closed, or that
+				// a browser takes to be: nobody can tell what of it is seen.
+				return nil
+			}
 			return fold(text.Bytes())
 		case html.TextToken:
 			if hidden == "" {

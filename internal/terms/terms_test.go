@@ -48,6 +48,7 @@ func TestOtherText(t *testing.T) {
 		"latin 1, another":   "<p>No robots \xe8.</p>",
 		"a mark of its own":  "<p>No&zwj;robots.</p>",
 		"shown, after style": "<style>x</style><p>No robots, shown.</p>",
+		"in a field":         "<textarea>No robots, in a field.</textarea>",
 	} {
 		got := Digest(page(body))
 		if other, ok := seen[got]; ok || got == "" {
@@ -62,6 +63,8 @@ func TestNoDigest(t *testing.T) {
 		"empty":        nil,
 		"by script":    []byte("<body><div id=root></div><script>" + filler + "</script></body>"),
 		"never closed": []byte("<body><script>" + filler),
+		"left open":    page("<template>"),
+		"odd slash":    page("<p>" + filler + "</p><svg><title/></svg>"),
 		"short":        []byte("<p>Not found</p>"),
 		"too large":    append([]byte(filler), bytes.Repeat([]byte{'a'}, Max)...),
 	} {
