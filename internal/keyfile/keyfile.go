@@ -152,11 +152,12 @@ func (l *list) add(it Item, value []byte) error {
 // may have put a key where a name belongs.
 func cleanName(s string) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
+	// In JSON it may be one of the names that lead to a value.
+	if catalog.LooksLikeKey(s) || catalog.LooksLikeKey(strings.ReplaceAll(s, ".", " ")) {
+		return "(a name like a key)"
+	}
 	if len(s) > maxName {
 		s = strings.ToValidUTF8(s[:maxName], "")
-	}
-	if catalog.LooksLikeKey(s) {
-		return "(a name like a key)"
 	}
 	return s
 }

@@ -157,6 +157,25 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestNames: a key is not shown where a name belongs either.
+func TestNames(t *testing.T) {
+	key := "sk-or-v1-" + strings.Repeat("0123456789abcdef", 4)
+	for f, data := range map[Format]string{
+		JSON: `{"tokens":{"` + key + `":"a value of mine"},"a.` + key + `.b":"another"}`,
+		CSV:  "name,url,username,password\n" + key + ",https://a.example,u,obviously-fake\n",
+	} {
+		items, err := Parse(f, []byte(data))
+		if err != nil || len(items) == 0 {
+			t.Fatal(f, err)
+		}
+		for _, it := range items {
+			if strings.Contains(it.Name, key) {
+				t.Errorf("%s: a name is a key", f)
+			}
+		}
+	}
+}
+
 func TestDetect(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
