@@ -85,3 +85,62 @@ func rows(text string) map[string]bool {
 	}
 	return out
 }
+
+// TestProvisionCodes: each word that a run can end with has its row.
+func TestProvisionCodes(t *testing.T) {
+	part := section(t, read(t, "docs", "problems.md"), "Getting a key")
+	have := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]+) \\| [0-9]").FindAllStringSubmatch(part, -1) {
+		for _, m := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(row[1], -1) {
+			have[m[1]] = true
+		}
+	}
+	text := read(t, "cmd", "agentkeys", "provision_errors.go") + read(t, "cmd", "agentkeys", "provision_har.go")
+	kinds := constants(parse(t, "internal", "provision", "recipe", "run.go"))
+	n := 0
+	for _, m := range regexp.MustCompile(`(?:Err[A-Z]\w*|failWith\(\w+|), exit\w+, "([a-z-]+)"|failWith\(exit\w+, "([a-z-]+)"`).FindAllStringSubmatch(text, -1) {
+		if code := m[1] + m[2]; !have[code] {
+			t.Errorf("problems.md does not have %s", code)
+		}
+		n++
+	}
+	for _, m := range regexp.MustCompile(`case (recipe\.[^:]+):\s+return failWith\(exit\w+, string\(f\.Kind\)`).FindAllStringSubmatch(text, -1) {
+		for name := range strings.SplitSeq(m[1], ", ") {
+			v, ok := kinds[strings.TrimPrefix(name, "recipe.")]
+			if !ok || !have[strings.Trim(v.ExactString(), `"`)] {
+				t.Errorf("problems.md does not have %s, %v", name, v)
+			}
+			n++
+		}
+	}
+	if n < 20 {
+		t.Errorf("only %d codes were found", n)
+	}
+}
+
+// TestDoors: the reference names the services of each door for which there is
+// something built.
+func TestDoors(t *testing.T) {
+	part := section(t, read(t, "docs", "reference", "catalogue.md"), "Doors")
+	for door, has := range map[catalog.Door]func(*catalog.Entry) bool{
+		catalog.Federate: func(e *catalog.Entry) bool { return e.Federation != nil },
+		catalog.Mint:     func(e *catalog.Entry) bool { return e.Minting != nil },
+		catalog.Signup:   func(e *catalog.Entry) bool { return e.Recipe != nil },
+	} {
+		want := map[string]bool{}
+		for _, e := range entries(t) {
+			if has(e) {
+				want[e.ID.String()] = true
+			}
+		}
+		row := regexp.MustCompile("(?m)^\\| `" + string(door) + "` \\|[^|]+\\| (.+) \\|$").FindStringSubmatch(part)
+		if row == nil {
+			t.Fatalf("there is no row %s", door)
+		}
+		have := map[string]bool{}
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			have[m[1]] = true
+		}
+		compareNames(t, "catalogue.md: "+string(door), have, want)
+	}
+}
