@@ -72,7 +72,10 @@ func newRig(t *testing.T, p played) *rig {
 	}
 	b := &box{came: make(chan struct{}, 64)}
 	opts := p.opts
-	opts.Service, opts.Post = p.id, b.post
+	opts.Service = p.id
+	if opts.Post == nil {
+		opts.Post = b.post
+	}
 	s, err := sites.Start(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -83,13 +86,15 @@ func newRig(t *testing.T, p played) *rig {
 
 // begin starts a browser of its own, as each run does, and returns a run with
 // it.
-func (r *rig) begin(made bool) (*recipe.Run, *chrome.Browser) {
+func (r *rig) begin(made bool, change ...func(*chrome.Options)) (*recipe.Run, *chrome.Browser) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
-	b, err := chrome.Launch(ctx, chrome.Options{
-		Hosts: r.entry.Recipe.Hosts, Site: r.site.Addr(), CAPEM: r.site.CAPEM(), Dir: filepath.Join(r.t.TempDir(), "browser"),
-	})
+	opts := chrome.Options{Hosts: r.entry.Recipe.Hosts, Site: r.site.Addr(), CAPEM: r.site.CAPEM(), Dir: filepath.Join(r.t.TempDir(), "browser")}
+	for _, c := range change {
+		c(&opts)
+	}
+	b, err := chrome.Launch(ctx, opts)
 	if err != nil {
 		r.t.Fatal(err)
 	}

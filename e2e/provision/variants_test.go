@@ -1,10 +1,14 @@
 package provision_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,7 +16,9 @@ import (
 
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/chrome"
+	"github.com/litentry/agentkeys/internal/provision/har"
 	"github.com/litentry/agentkeys/internal/provision/recipe"
+	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/testsrv/sites"
 )
 
@@ -62,8 +68,32 @@ func hostile(t *testing.T, id string, c sites.Change) {
 	entry := *r.entry
 	entry.Recipe = shortened(entry.Recipe)
 	r.entry = &entry
-	run, b := r.begin(false)
+	var rec *har.Recorder
+	if crc32.ChecksumIEEE([]byte(t.Name()))%4 == 0 { // what is recorded takes another way through the browser
+		rec = har.NewRecorder(har.Options{Key: func(b []byte) bool { return entry.CheckKey(b) == nil }})
+		rec.Hide(secret.FromString(password))
+		rec.Hide(secret.FromString(r.address))
+	}
+	dir, logs := t.TempDir(), new(bytes.Buffer)
+	run, b := r.begin(false, func(o *chrome.Options) { o.Log, o.Record = slog.New(slog.NewTextHandler(logs, nil)), rec })
 	run.Human = r.helper(b)
+	run.Mail = func(ctx context.Context, accept []string, timeout time.Duration) (recipe.Mail, error) {
+		m, err := r.mail(ctx, accept, timeout)
+		if rec != nil {
+			rec.Hide(m.Link)
+			rec.Hide(m.Code)
+		}
+		return m, err
+	}
+	run.Shot = func(ctx context.Context, e recipe.Event) {
+		png, err := b.Shot(ctx)
+		if err != nil {
+			png = []byte(err.Error())
+		}
+		if err := os.WriteFile(filepath.Join(dir, e.Step+".png"), png, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
 	var said []string
 	run.End = func(_ context.Context, e recipe.Event) error {
 		said = append(said, fmt.Sprintf("%s %v", e.Step, e.Err))
@@ -72,6 +102,48 @@ func hostile(t *testing.T, id string, c sites.Change) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	ended, key := r.through(ctx, run)
+	r.judge(c, b, ended, said)
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	shots, err := filepath.Glob(filepath.Join(dir, "*.png"))
+	if err != nil || (ended != "" && ended != sites.Refused && len(shots) != 1) {
+		t.Errorf("%d pictures of a failure, %v", len(shots), err)
+	}
+	recorded := new(bytes.Buffer)
+	if rec != nil {
+		if _, err := rec.WriteTo(recorded); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, canary := range append(canaries(r), key) {
+		if canary == "" {
+			continue
+		}
+		for _, text := range append(said, ended) {
+			if strings.Contains(text, canary) {
+				t.Errorf("what it says holds what it knows: step %q", strings.Fields(text)[0])
+			}
+		}
+		if strings.Contains(logs.String(), canary) {
+			t.Error("the browser's log holds what it knows")
+		}
+		// A code's six digits may be part of anything there.
+		if len(canary) > 6 && bytes.Contains(recorded.Bytes(), []byte(canary)) {
+			t.Error("the recording holds what it knows")
+		}
+		for _, shot := range shots {
+			if png, err := os.ReadFile(shot); err != nil || len(canary) > 6 && bytes.Contains(png, []byte(canary)) {
+				t.Errorf("the picture holds what it knows: %v", err)
+			}
+		}
+	}
+}
+
+// judge demands that a run ended as it should, and that nobody else heard of it.
+func (r *rig) judge(c sites.Change, b *chrome.Browser, ended string, said []string) {
+	t, id := r.t, r.played.id
+	t.Helper()
 	want := c.Of(id)
 	switch {
 	case ended == "" && !want.Key:
@@ -80,21 +152,13 @@ func hostile(t *testing.T, id string, c sites.Change) {
 		t.Errorf("it stopped with %s, want key %t or one of %v\nsteps: %q\nneeds: %v\nvisits: %v", ended, want.Key, want.Stops, said, r.needs, tail(r.site.Visits()))
 	}
 	t.Logf("%s: %s", c.What, map[bool]string{true: "the key", false: ended}[ended == ""])
-
-	for _, text := range append(said, ended) {
-		for _, canary := range append(canaries(r), key) {
-			if canary != "" && strings.Contains(text, canary) {
-				t.Errorf("what it says holds what it knows: step %q", strings.Fields(text)[0])
-			}
-		}
-	}
 	told := map[string]bool{}
 	for _, v := range r.site.Visits() {
 		if told[v.Host] {
 			continue
 		}
 		told[v.Host] = true
-		if _, bot := recipe.BotCheckIn([]string{"https://" + v.Host + "/"}); !bot && !slices.Contains(entry.Recipe.Hosts, v.Host) && (id != "gemini" || v.Host != google) {
+		if _, bot := recipe.BotCheckIn([]string{"https://" + v.Host + "/"}); !bot && !slices.Contains(r.entry.Recipe.Hosts, v.Host) && (id != "gemini" || v.Host != google) {
 			t.Errorf("a visit to %s%s", v.Host, v.Path)
 		}
 	}

@@ -63,7 +63,7 @@ func (c *course) act(ctx context.Context, p purpose, do func([]Element) error) e
 				}
 			case Unusable:
 				if slices.ContainsFunc(found, func(e Element) bool { return e.Covered }) {
-					if err := c.uncover(ctx); err != nil {
+					if err := c.uncover(ctx, refusals); err != nil {
 						return err
 					}
 				}
@@ -74,7 +74,7 @@ func (c *course) act(ctx context.Context, p purpose, do func([]Element) error) e
 				// A modal in the browser's top layer takes all else out of the
 				// page. One that belongs to the page may still be filling.
 				if c.same >= 2*settled && c.shows(c.view, dialogs) {
-					if err := c.uncover(ctx); err != nil {
+					if err := c.uncover(ctx, refusals); err != nil {
 						return err
 					}
 				}

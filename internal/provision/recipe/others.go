@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -92,6 +93,13 @@ func (c *course) human(ctx context.Context) error {
 		}
 		if !c.view.Loading && c.clear(c.view, c.step.Until) {
 			return nil
+		}
+		// What may be refused without a thought is no business of a person's. To
+		// close or decline anything else may be just what they are asked for.
+		if !c.view.Loading && c.shows(c.view, c.step.Until) {
+			if err := c.uncover(ctx, cookies); err != nil {
+				return err
+			}
 		}
 		if c.spent >= patient || c.same >= settled && !c.view.Loading {
 			break
@@ -227,8 +235,8 @@ func (c *course) await(ctx context.Context) (Mail, error) {
 
 // uncover gets a banner or a late modal out of the way by the button that says
 // no, or that closes it. Nothing that agrees, pays or deletes is in the list.
-func (c *course) uncover(ctx context.Context) error {
-	for _, name := range refusals {
+func (c *course) uncover(ctx context.Context, names []string) error {
+	for _, name := range names {
 		for _, e := range c.view.Elements {
 			if !c.ours(e) || e.Disabled || e.Covered || e.Role != "button" && e.Role != "link" && e.Tag != "button" {
 				continue
@@ -252,13 +260,18 @@ func (c *course) uncover(ctx context.Context) error {
 // maxDismissed bounds how many banners one step gets out of its way.
 const maxDismissed = 5
 
-// refusals are the names of what is clicked to that end, refusing before
-// closing.
-var refusals = []string{
-	"reject all", "reject all cookies", "reject", "reject cookies", "decline all", "decline", "decline all cookies", "decline cookies",
-	"refuse all", "refuse", "deny all", "deny", "only necessary", "necessary only", "only necessary cookies", "necessary cookies only",
+// cookies are the names of what refuses cookies and nothing else.
+var cookies = []string{
+	"reject all", "reject all cookies", "reject cookies", "decline all", "decline all cookies", "decline cookies", "refuse all", "deny all",
+	"only necessary", "necessary only", "only necessary cookies", "necessary cookies only",
 	"use necessary cookies only", "accept only necessary", "only essential", "essential only", "essential cookies only", "only essential cookies",
 	"reject non-essential", "reject optional cookies", "continue without accepting",
+}
+
+// refusals are the names of what is clicked where something is in the way,
+// refusing before closing.
+var refusals = append(slices.Clone(cookies),
+	"reject", "decline", "refuse", "deny",
 	"no thanks", "no, thanks", "no thank you", "not now", "maybe later", "remind me later",
 	"close", "close dialog", "close modal", "close popup", "close banner", "dismiss", "got it", "×", "✕", "✖", "x",
-}
+)

@@ -150,6 +150,22 @@ func TestWhatIsInTheWay(t *testing.T) {
 	one(t, d, click()).done(t, "click Go")
 }
 
+// A person is not called for a banner over what they would be asked for; but
+// nothing else is closed before they have seen it.
+func TestABannerIsNoPersonsBusiness(t *testing.T) {
+	for name, called := range map[string]bool{"Reject all": false, "Only necessary cookies": false, "Decline": true, "Close": true, "No thanks": true} {
+		until := text("Paid")
+		until.Covered = true
+		var b *thing
+		b = button(name, func(*script) { until.Covered, b.hid = false, true })
+		g := one(t, &doc{things: []*thing{until, b}}, catalog.Step{Pattern: catalog.StepHuman, Need: "terms", Until: loc(catalog.Locator{Text: "Paid"})})
+		_, err := g.Stage(t.Context(), StageLogin)
+		if (err != nil) != called || (len(g.needs) > 0) != called || (len(g.page.acts) == 0) != called {
+			t.Errorf("%q: %v; needs %v, done %q", name, err, g.needs, g.page.acts)
+		}
+	}
+}
+
 // A modal of the top layer takes all else out of the page. Without one, what is
 // missing is no reason to close anything, and nothing is closed where a key is
 // to be read.
