@@ -140,6 +140,18 @@ func TestBounds(t *testing.T) {
 	if _, err := Parse(OnePassword, bomb); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a bomb of %d bytes: %v", len(bomb), err)
 	}
+	crowd := strings.Repeat("0,", 50*maxItems+1) + "0"
+	for f, data := range map[Format][]byte{
+		OnePassword: pux(t, "export.data", `{"accounts":[{"vaults":[{"items":[`+crowd+`]}]}]}`),
+		Bitwarden:   []byte(`{"encrypted":false,"items":[` + crowd + `]}`),
+	} {
+		if _, err := Parse(f, data); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%s, a crowd in %d bytes: %v", f, len(data), err)
+		}
+	}
+	if crowded([]byte(`{"a":"` + strings.Repeat(`,\"`, 50*maxItems+1) + `"}`)) {
+		t.Error("prose is a crowd")
+	}
 	if _, err := Parse(Dotenv, make([]byte, MaxFile+1)); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("a large file: %v", err)
 	}

@@ -57,7 +57,7 @@ func (l *list) onePassword(data []byte) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: the archive is damaged", ErrFormat)
-	case len(text) > 4*MaxFile:
+	case len(text) > 4*MaxFile || crowded(text):
 		return ErrTooLarge
 	}
 	var export struct {
@@ -87,6 +87,25 @@ func (l *list) onePassword(data []byte) error {
 		}
 	}
 	return nil
+}
+
+// crowded reports whether a document has more parts than an export has. Each
+// takes much more memory than its two bytes of text, and a small archive can
+// hold many millions.
+func crowded(text []byte) bool {
+	const most = 50 * maxItems
+	parts, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case !quoted && c == ',':
+			parts++
+		}
+	}
+	return parts > most
 }
 
 type puxItem struct {
@@ -169,6 +188,9 @@ func (l *list) bitwarden(data []byte) error {
 				Value string `json:"value"`
 			} `json:"fields"`
 		} `json:"items"`
+	}
+	if crowded(data) {
+		return ErrTooLarge
 	}
 	if json.Unmarshal(data, &export) != nil {
 		return errJSON
