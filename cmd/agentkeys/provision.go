@@ -77,7 +77,7 @@ card, is never done for you: --headed shows the window for it.`,
 	f := c.Flags()
 	f.StringVar(&p.door, "door", "", "take this `DOOR`: federate, mint, consent, signup or import")
 	f.BoolVar(&p.plan, "plan", false, "say what would happen, and do nothing")
-	f.BoolVar(&p.force, "force", false, "get another key, even if the one there is good")
+	f.BoolVar(&p.force, "force", false, "get another key; the one there stays valid at the service")
 	f.BoolVar(&p.resume, "resume", false, "go on with a run that did not end; without SERVICE, with all")
 	f.BoolVar(&p.headed, "headed", false, "show the browser's window, for what a person has to do")
 	f.StringVar(&p.attach, "attach", "", "use a tab of your own browser, at its DevTools `URL` on this machine")
