@@ -151,7 +151,11 @@ func (r *rig) judge(c sites.Change, b *chrome.Browser, ended string, said []stri
 	case ended != "" && !slices.Contains(want.Stops, ended):
 		t.Errorf("it stopped with %s, want key %t or one of %v\nsteps: %q\nneeds: %v\nvisits: %v", ended, want.Key, want.Stops, said, r.needs, tail(r.site.Visits()))
 	}
-	t.Logf("%s: %s", c.What, map[bool]string{true: "the key", false: ended}[ended == ""])
+	if ended == "" {
+		t.Logf("%s: the key", c.What)
+	} else {
+		t.Logf("%s: %s, after %q", c.What, ended, said[max(0, len(said)-1):])
+	}
 	told := map[string]bool{}
 	for _, v := range r.site.Visits() {
 		if told[v.Host] {

@@ -71,12 +71,8 @@ func (c *course) act(ctx context.Context, p purpose, do func([]Element) error) e
 				if c.nothing() {
 					return c.fail(NoLoad, errRefused)
 				}
-				// A modal in the browser's top layer takes all else out of the
-				// page. One that belongs to the page may still be filling.
-				if c.same >= 2*settled && c.shows(c.view, dialogs) {
-					if err := c.uncover(ctx, refusals); err != nil {
-						return err
-					}
+				if err := c.unhide(ctx); err != nil {
+					return err
 				}
 			}
 		}
@@ -87,6 +83,16 @@ func (c *course) act(ctx context.Context, p purpose, do func([]Element) error) e
 			return err
 		}
 	}
+}
+
+// unhide gets a modal out of the way where something is missing: one in the
+// browser's top layer takes all else out of the page. One that belongs to the
+// page may still be filling, and one that may show a key is not closed.
+func (c *course) unhide(ctx context.Context) error {
+	if c.keyed || c.same < 2*settled || !c.shows(c.view, dialogs) {
+		return nil
+	}
+	return c.uncover(ctx, refusals)
 }
 
 // dialogs is what a modal is.

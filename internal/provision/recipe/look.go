@@ -244,6 +244,10 @@ func (c *course) until(ctx context.Context, kind Kind, so func() bool) error {
 			return nil
 		case c.nothing():
 			return c.fail(NoLoad, errRefused)
+		case !c.view.Loading:
+			if err := c.unhide(ctx); err != nil {
+				return err
+			}
 		}
 		if c.spent >= c.limit {
 			return c.late(kind)

@@ -181,6 +181,21 @@ func TestWhatAModalTakesAway(t *testing.T) {
 	modal(d, button("Go", nil))
 	one(t, d, click()).done(t, "click Close", "click Go")
 
+	d = &doc{}
+	modal(d, text("Keys"))
+	one(t, d, catalog.Step{Pattern: catalog.StepExpect, At: loc(catalog.Locator{Text: "Keys"})}).done(t, "click Close")
+
+	// Not where a key may be shown.
+	for _, last := range []catalog.Step{click(), {Pattern: catalog.StepExpect, At: loc(catalog.Locator{Name: "Go"})}} {
+		create := button("Create", nil)
+		d := &doc{things: []*thing{create}}
+		modal(d, button("Go", nil))
+		g := one(t, d, catalog.Step{Pattern: catalog.StepClick, At: loc(catalog.Locator{Name: "Create"}), Makes: "key"}, last)
+		if _, err := g.Stage(t.Context(), StageLogin); err == nil || !slices.Equal(g.page.acts, []string{"click Create"}) {
+			t.Errorf("%v, %q", err, g.page.acts)
+		}
+	}
+
 	plain := &doc{things: []*thing{button("Close", nil)}}
 	shown := &doc{}
 	modal(shown, &thing{Element: Element{Tag: "code"}, css: []string{"code"}, value: keyValue})

@@ -32,6 +32,7 @@ func (r *Run) Stage(ctx context.Context, s Stage) (secret.Value, error) {
 		step, unnamed := r.named(ctx, steps[i])
 		c := newCourse(r, &step, Event{Stage: s, Index: i, Total: len(steps)})
 		c.solved = solved
+		c.keyed = slices.ContainsFunc(steps[:i], func(s catalog.Step) bool { return s.Makes == "key" })
 		if unnamed != nil {
 			return secret.Value{}, c.fail(Stopped, unnamed)
 		}
@@ -83,6 +84,7 @@ type course struct {
 	began        time.Time
 	called       int  // how often a person was called
 	passed       bool // over: its turn did not come
+	keyed        bool // a step before may have made a key, which is shown now
 	dismissed    map[string]bool
 }
 
