@@ -87,6 +87,9 @@ func (a *app) examineMinted(ctx context.Context, p local.Paths, add addFinding) 
 		switch {
 		case k.State == local.MintedLive:
 			live++
+		case k.State == local.MintedUnknown:
+			add("minted", "bad", "delete the key of that name on the service's page, then the file",
+				"key %s may be alive at its service: %s", printable(k.Name), printable(k.Error))
 		case k.Tries == 0:
 			add("minted", "note", "", "key %s is to be deleted at %s", printable(k.Name), k.Service)
 		default:

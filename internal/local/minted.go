@@ -25,6 +25,9 @@ const (
 	MintedMaking   MintedState = "minting"  // asked for: nobody knows whether it is there
 	MintedLive     MintedState = "live"     // it is there, and wanted
 	MintedDeleting MintedState = "deleting" // it is to be deleted at the service
+	// MintedUnknown is that of a key whose file cannot be read: nothing is done
+	// about it, and it may be alive.
+	MintedUnknown MintedState = "unknown"
 )
 
 // MintedKey is what is remembered of a key until it is gone at the service. It
@@ -32,7 +35,7 @@ const (
 type MintedKey struct {
 	Name    string            `json:"name"` // by which the service lists it
 	ID      string            `json:"id,omitempty"`
-	Service agentkeys.Service `json:"service"`
+	Service agentkeys.Service `json:"service,omitzero"`
 	Agent   agentkeys.Agent   `json:"agent,omitzero"` // zero: the master's own
 	// Grant is what it was made for: a grant's id, ownGrant for the master's own,
 	// "" if that is not settled yet.
@@ -60,6 +63,8 @@ type minted struct {
 	reaping sync.Mutex // one look at all of them at a time
 	wake    chan struct{}
 	turning sync.Mutex // one rotation of a service's key at a time
+
+	unread []MintedKey // whose files could not be read when this process began
 
 	mu   sync.Mutex
 	keys map[string]MintedKey
@@ -94,7 +99,9 @@ func (h *Host) openMinted() error {
 		}
 		var k MintedKey
 		if json.Unmarshal(data, &k) != nil || k.Name != name || k.Service.IsZero() || k.State == "" {
-			h.log.Error("the memory of a minted key cannot be read: the key may be alive at the service", "path", filepath.Join(m.dir, f.Name()))
+			path := filepath.Join(m.dir, f.Name())
+			h.log.Error("the memory of a minted key cannot be read: the key may be alive at the service", "path", path)
+			m.unread = append(m.unread, MintedKey{Name: name, State: MintedUnknown, Error: path + " cannot be read"})
 			continue
 		}
 		m.keys[name] = k

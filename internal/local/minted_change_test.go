@@ -1,8 +1,12 @@
 package local
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -193,6 +197,36 @@ func TestMintedClock(t *testing.T) {
 	for put, want := range map[time.Duration]bool{-time.Second: false, time.Minute: true, time.Hour: true, 2 * time.Hour: false} {
 		if ahead(now, now.Add(put), time.Hour) != want {
 			t.Errorf("%s", put)
+		}
+	}
+}
+
+// TestMintedUnknown: a key of which nothing can be read is not forgotten.
+func TestMintedUnknown(t *testing.T) {
+	w, _ := mintWorld(t, manage.Options{})
+	w.lend("coder", "openrouter", book.Terms{})
+	name := w.mintedKeys()[0].Name
+	path := filepath.Join(w.paths.Minted(), name+".json")
+	for _, text := range []string{"", "{", "{}", `{"name":"another","service":"openrouter","state":"live"}`} {
+		w.close()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.open()
+		w.reap(t.Context())
+		all := w.mintedKeys()
+		if len(all) != 1 || all[0].Name != name || all[0].State != MintedUnknown || !strings.Contains(all[0].Error, path) {
+			t.Errorf("%q: %+v", text, all)
+		}
+		if left, err := os.ReadFile(path); err != nil || string(left) != text {
+			t.Errorf("%q became %q, %v", text, left, err)
+		}
+		back, err := json.Marshal(all)
+		if err == nil {
+			err = json.Unmarshal(back, &all)
+		}
+		if err != nil {
+			t.Error(err)
 		}
 	}
 }

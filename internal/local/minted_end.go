@@ -330,5 +330,5 @@ func (h *Host) Minted(context.Context) ([]MintedKey, error) {
 	if err := h.manage(); err != nil {
 		return nil, err
 	}
-	return h.minted.where(func(MintedKey) bool { return true }), nil
+	return append(h.minted.where(func(MintedKey) bool { return true }), h.minted.unread...), nil
 }
