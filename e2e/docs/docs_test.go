@@ -27,6 +27,15 @@
 //	<!-- test: account -->                          an account at a stand-in for AWS, and the tokens of two wallets in a.jwt and b.jwt
 //	<!-- test: records found -->                    SES there has found the records of the domains
 //	<!-- test: package FILE -->                     a package for Lambda, another one each time
+//	<!-- test: site SERVICE [with a bot check] -->  a service whose pages a browser signs up at, with its mail and its API;
+//	                                                the first one of a document has agentkeys up
+//	<!-- test: person -->                           somebody who does at the last site, in a browser of their own, what only a
+//	                                                person may
+//	<!-- test: management of openrouter -->         the API that makes its keys, with the management key in $MANAGEMENT
+//	<!-- test: outage begins -->, <!-- test: outage ends -->    of that API
+//	<!-- test: free ADDRESS -->                     ADDRESS stands for one that nothing listens at
+//	<!-- test: page FILE at URL of SERVICE -->      a web server that shows a file, and the settings that lead there
+//	<!-- test: exchange at SERVICE -->              a service that takes tokens of the broker, set up there and at the broker
 //
 // $KEY is the key that the last stand-in takes. No session may show it, and
 // none may leave it in a file.
@@ -243,6 +252,20 @@ func (s *session) prepare(d directive, b *block, skip *bool) error {
 		return s.unit(rest, b)
 	case "wallets":
 		return s.wallets()
+	case "free":
+		return s.free(rest)
+	case "site":
+		return s.site(rest)
+	case "person":
+		return s.person()
+	case "management":
+		return s.managed(strings.TrimPrefix(rest, "of "))
+	case "outage":
+		return s.outage(rest)
+	case "page":
+		return s.page(rest)
+	case "exchange":
+		return s.exchanges(strings.TrimPrefix(rest, "at "))
 	default:
 		return errors.New("unknown directive")
 	}

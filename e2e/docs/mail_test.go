@@ -23,37 +23,45 @@ func (s *session) mailService(domain string) error {
 	if s.mailer != nil {
 		return errors.New("there is one sender of mail to a document")
 	}
-	names, err := dns.Start()
+	names, err := s.takesMail()
 	if err != nil {
 		return err
 	}
-	s.t.Cleanup(func() { _ = names.Close() })
-	if s.mailer, err = mailer.New(names, domain); err != nil {
-		return err
+	s.mailer, err = mailer.New(names, domain)
+	return err
+}
+
+// takesMail has the session's process take mail at a port of its own, and ask a
+// DNS server that has the records of who sends it.
+func (s *session) takesMail() (*dns.Server, error) {
+	names, err := dns.Start()
+	if err != nil {
+		return nil, err
 	}
+	s.t.Cleanup(func() { _ = names.Close() })
 	// A port that no other document is likely to have, as for agents.
 	ln, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	at := ln.Addr().String()
 	if err := ln.Close(); err != nil {
-		return err
+		return nil, err
 	}
 	s.stands[exampleSMTP] = at
 	_, port, err := net.SplitHostPort(at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	settings, err := json.Marshal(map[string]any{"port": json.Number(port), "resolver": names.Addr()})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config := filepath.Join(s.home, ".config", "agentkeys")
 	if err := os.MkdirAll(config, 0o700); err != nil {
-		return err
+		return nil, err
 	}
-	return os.WriteFile(filepath.Join(config, "mail.json"), settings, 0o600)
+	return names, os.WriteFile(filepath.Join(config, "mail.json"), settings, 0o600)
 }
 
 // mailed sends the block as the service does, signed, to the address in a

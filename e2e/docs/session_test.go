@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -48,6 +49,8 @@ type session struct {
 	world     *rig.World     // of documents about a broker
 	mailer    *mailer.Mailer // who sends mail
 	aws       *aws.Server    // what plays AWS
+	doors     doors          // what plays services' ways to a key
+	made      sync.Map       // keys that a service made in this session
 	stuck     bool           // a command does not end
 }
 
@@ -290,6 +293,10 @@ func (s *session) replacer(order func(documented, real string) (from, to string)
 // searchForKeys looks at all that the session showed and left.
 func (s *session) searchForKeys() {
 	s.t.Helper()
+	s.made.Range(func(key, _ any) bool {
+		s.secrets = append(s.secrets, key.(string))
+		return true
+	})
 	for _, key := range s.secrets {
 		if bytes.Contains(s.shown.Bytes(), []byte(key)) {
 			s.t.Error("the session shows a key")
