@@ -170,7 +170,7 @@ func (t *tab) add(v *recipe.View, all map[cdp.FrameID]frame, told map[cdp.FrameI
 		}
 		child := all[c]
 		if strings.HasPrefix(child.url, "https:") {
-			v.Frames = append(v.Frames, bare(child.url, false))
+			v.Frames = append(v.Frames, frameURL(child.url))
 		}
 		from := len(v.Elements)
 		t.add(v, all, told, c)

@@ -50,6 +50,9 @@ func BotCheckIn(frames []string) (name string, ok bool) {
 		if err != nil {
 			continue
 		}
+		if isBadge(u) {
+			continue
+		}
 		host := strings.ToLower(u.Hostname())
 		for _, b := range botChecks {
 			if strings.HasPrefix(u.Path, b.path) && slices.ContainsFunc(b.hosts, func(h string) bool {
@@ -61,6 +64,16 @@ func BotCheckIn(frames []string) (name string, ok bool) {
 	}
 	return "", false
 }
+
+// isBadge reports whether a frame of reCAPTCHA's is but its badge, which asks
+// nothing of anybody and never goes away: what the frame draws is decided by its
+// size, and where a person is wanted after all, that is another frame.
+func isBadge(u *url.URL) bool {
+	return strings.HasPrefix(u.Path, "/recaptcha/") && strings.HasSuffix(u.Path, "/anchor") && u.RawQuery == BadgeQuery
+}
+
+// BadgeQuery is all that is left of the query of such a frame in View.Frames.
+const BadgeQuery = "size=invisible"
 
 // BotHosts returns the hosts that bot checks have their frames on, these or
 // below.

@@ -47,7 +47,8 @@ type View struct {
 	Loading bool   // a document is on its way
 	Status  int    // of the answer that the top document came in; 0: not known
 	// Frames are the URLs of frames that take up room, without query and
-	// fragment: where bot checks show.
+	// fragment: where bot checks show. A query that says BadgeQuery, whatever else
+	// it says, is that alone.
 	Frames   []string
 	Elements []Element
 }

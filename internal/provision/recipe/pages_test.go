@@ -444,7 +444,9 @@ func TestTimeIsTheSteps(t *testing.T) {
 func TestBotCheckIn(t *testing.T) {
 	for frame, want := range map[string]bool{
 		"https://challenges.cloudflare.com/cdn-cgi/challenge-platform/x": true, "https://www.google.com/recaptcha/api2/anchor": true,
-		"https://www.google.com/maps": false, "https://recaptcha.net/recaptcha/enterprise/anchor": true, "https://newassets.hcaptcha.com/captcha": true,
+		"https://www.google.com/maps": false, "https://www.google.com/recaptcha/api2/anchor?size=invisible": false, "https://www.recaptcha.net/recaptcha/enterprise/anchor?size=invisible": false,
+		"https://www.google.com/recaptcha/api2/bframe?size=invisible": true, "https://www.google.com/recaptcha/api2/anchor?size=normal": true, "https://www.google.com/recaptcha/api2/anchor?size=normal&size=invisible": true,
+		"https://newassets.hcaptcha.com/anchor?size=invisible": true, "https://recaptcha.net/recaptcha/enterprise/anchor": true, "https://newassets.hcaptcha.com/captcha": true,
 		"https://client-api.arkoselabs.com/x": true, "https://geo.captcha-delivery.com/captcha/": true, "https://x.token.awswaf.com/": true,
 		"https://nothcaptcha.com/": false, "https://hcaptcha.com.example/": false, "https://js.stripe.com/": false, "": false, "about:blank": false, "https://HCAPTCHA.com": true,
 	} {

@@ -32,6 +32,8 @@ func botVariants() []Change {
 		)
 	}
 	return append(list,
+		Change{Name: "bot-badge", What: "the badge of a bot check that asks nothing is in every page", Want: passes(), pages: last(
+			`<iframe data-variant src="https://www.google.com/recaptcha/api2/anchor?ar=1&amp;k=x&amp;size=invisible&amp;cb=y" title="reCAPTCHA" style="position:fixed;right:0;bottom:14px;border:0" width="256" height="60"></iframe>`)},
 		Change{Name: "bot-unseen", What: "a bot check is in the page that nobody sees", Want: passes("bot-check"), pages: last(
 			`<iframe data-variant src="https://www.google.com/recaptcha/api2/anchor?size=invisible" style="display:none" width="0" height="0"></iframe>`)},
 		Change{Name: "bot-look-alike", What: "a frame of another host is called a bot check", Want: passes("bot-check", "off-host").never(evil), pages: last(
