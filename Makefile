@@ -12,7 +12,7 @@ RACE ?= -race
 # What is tested without the race detector. The command line's scripts start the
 # program hundreds of times, and scrypt is ten times as slow under it: a run with
 # it is a campaign, make race. The others are pure functions in one goroutine.
-PLAIN = cmd/agentkeys internal/cloudpolicy internal/mailhead internal/mailroute internal/verifymail
+PLAIN = cmd/agentkeys internal/cloudpolicy internal/keyfile internal/mailhead internal/mailroute internal/terms internal/verifymail
 
 .PHONY: help build mailrouter demo test race unit vet lint setup bench fuzz crash chaos signup hostile test-ceph terminal clean
 
