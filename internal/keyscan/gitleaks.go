@@ -67,15 +67,21 @@ func Gitleaks(ctx context.Context, program, dir string, history bool, own *Rules
 	if target, err = filepath.Abs(target); err != nil {
 		return nil, err
 	}
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), // it runs git
+		"HOME=" + os.DevNull, "LANG=C", "GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_TERMINAL_PROMPT=0",
+		// What a repository's own configuration must not make git do.
+		"GIT_ALLOW_PROTOCOL=none", "GIT_NO_LAZY_FETCH=1",
+		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=log.showSignature", "GIT_CONFIG_VALUE_0=false",
+	}
+	if history && converts(ctx, target, env) {
+		return nil, fmt.Errorf("%w: the configuration of %s has git run a program on its files (textconv); scan a clone of it", ErrGitleaks, dir)
+	}
 	cmd := exec.CommandContext(ctx, program, mode, "--no-banner", "--no-color", "--log-level", "error", "--exit-code", "0",
 		"--redact=0", "--ignore-gitleaks-allow", "--gitleaks-ignore-path", os.DevNull,
 		"--max-target-megabytes", strconv.Itoa(MaxFile>>20), "--report-format", "json", "--report-path", "-", target)
 	cmd.Dir = "/"
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), // it runs git
-		"HOME=" + os.DevNull, "LANG=C", "GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_TERMINAL_PROMPT=0",
-		"GITLEAKS_CONFIG_TOML=" + own.toml(),
-	}
+	cmd.Env = append(env, "GITLEAKS_CONFIG_TOML="+own.toml())
 	cmd.WaitDelay = 2 * time.Second
 	var stderr tail
 	cmd.Stderr = &stderr
@@ -107,6 +113,16 @@ func Gitleaks(ctx context.Context, program, dir string, history bool, own *Rules
 		return nil, err
 	}
 	return oneRule(found), nil
+}
+
+// converts reports whether a repository has git run programs of its choice when
+// it shows a history. No flag of gitleaks turns that off, and a directory that
+// somebody has packed and sent brings its configuration with it.
+func converts(ctx context.Context, dir string, env []string) bool {
+	cmd := exec.CommandContext(ctx, "git", "-C", dir, "config", "--name-only", "--get-regexp", `^diff\..*\.textconv$`)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", env, 2*time.Second
+	out, _ := cmd.Output() // where it fails, gitleaks will
+	return len(out) > 0
 }
 
 // Ignores reports whether a directory has a list of findings that gitleaks is

@@ -107,6 +107,24 @@ func TestGitleaksHistory(t *testing.T) {
 	if found, err := Gitleaks(t.Context(), program, dir, false, nil); err != nil || len(found) != 0 {
 		t.Errorf("the files: %d findings, %v", len(found), err)
 	}
+	// Nor does what it would have git run.
+	ran := filepath.Join(t.TempDir(), "ran")
+	helper := filepath.Join(t.TempDir(), "helper")
+	if err := os.WriteFile(helper, []byte("#!/bin/sh\n: >"+ran+"\ncat \"$1\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, ".gitattributes", "*.py diff=x\n")
+	git("config", "log.showSignature", "true")
+	git("config", "gpg.program", helper)
+	write(t, dir, "more.conf", "[diff \"x\"]\n\ttextconv = "+helper+"\n")
+	git("config", "include.path", filepath.Join(dir, "more.conf"))
+	found, err = Gitleaks(t.Context(), program, dir, true, rules(t))
+	if !errors.Is(err, ErrGitleaks) || !strings.Contains(err.Error(), "textconv") || len(found) != 0 {
+		t.Errorf("a repository that converts: %d findings, %v", len(found), err)
+	}
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("a program of the repository ran")
+	}
 }
 
 // What is in the place of gitleaks may do anything; no key is in an error.
