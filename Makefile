@@ -70,7 +70,7 @@ signup: setup ## sign up SIGNUPS times at each played service, and kill -9 the r
 	AGENTKEYS_SIGNUP_ROUNDS=$(SIGNUPS) go test -count=1 -timeout 0 -v ./e2e/signup
 
 hostile: setup ## the recipes at sites that are broken or hostile in every way that is played
-	AGENTKEYS_HOSTILE=all go test -count=1 -timeout 0 -run Hostile -v ./e2e/provision
+	AGENTKEYS_HOSTILE=all go test -count=1 -timeout 0 -v ./e2e/provision
 
 test-ceph: ## isolation against Ceph RADOS Gateway, a campaign
 	@scripts/test-ceph.sh
