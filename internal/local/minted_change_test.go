@@ -201,6 +201,49 @@ func TestMintedClock(t *testing.T) {
 	}
 }
 
+// TestMintedNameless: a management key of another account does not make a key be
+// forgotten of which only the name is known.
+func TestMintedNameless(t *testing.T) {
+	w, u := mintWorld(t, manage.Options{})
+	ctx, svc := t.Context(), serviceOf(t, "openrouter")
+	store := func(force bool) error {
+		_, err := w.StoreManagement(ctx, svc, secret.FromString(u.Management()), force)
+		return err
+	}
+	e, err := w.cat.entry(svc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := w.makeKey(ctx, e, agentOf(t, "coder"), mint.Want{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.done()
+	k, _ := w.minted.get(n.name)
+	lose := func(name string) {
+		t.Helper()
+		k.Name, k.ID, k.State = name, "", MintedMaking
+		if err := errors.Join(w.minted.drop(n.name), w.minted.put(k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lose("agentkeys-coder-elsewhere")
+	w.minted.hold("agentkeys-coder-elsewhere")
+	if err := store(false); !errors.Is(err, ErrOtherAccount) {
+		t.Errorf("of another account: %v", err)
+	}
+	if err := store(true); err != nil {
+		t.Errorf("with consent: %v", err)
+	}
+	if err := w.minted.drop("agentkeys-coder-elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	lose(n.name)
+	if err := store(false); err != nil {
+		t.Errorf("of the same account: %v", err)
+	}
+}
+
 // TestMintedUnknown: a key of which nothing can be read is not forgotten.
 func TestMintedUnknown(t *testing.T) {
 	w, _ := mintWorld(t, manage.Options{})

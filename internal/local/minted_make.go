@@ -287,9 +287,10 @@ func (h *Host) StoreManagement(ctx context.Context, svc agentkeys.Service, v sec
 }
 
 // knows checks that a management key is of the account that has the keys made so
-// far. Of another one it would seem that they are gone.
+// far. Of another one it would seem that they are gone, most of all one of which
+// only the name is known.
 func (h *Host) knows(ctx context.Context, m *mint.Minter, svc agentkeys.Service, v secret.Value) error {
-	alive := h.minted.where(func(k MintedKey) bool { return k.Service == svc && k.ID != "" })
+	alive := h.minted.where(func(k MintedKey) bool { return k.Service == svc })
 	if len(alive) == 0 {
 		return nil
 	}
@@ -299,7 +300,7 @@ func (h *Host) knows(ctx context.Context, m *mint.Minter, svc agentkeys.Service,
 	}
 	for _, k := range alive {
 		for _, l := range all {
-			if l.ID == k.ID {
+			if l.ID == k.ID || k.ID == "" && l.Name == k.Name {
 				return nil
 			}
 		}
