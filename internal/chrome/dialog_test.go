@@ -1,6 +1,34 @@
 package chrome
 
-import "testing"
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/input"
+
+	"github.com/litentry/agentkeys/internal/provision/recipe"
+)
+
+// TestPasskeysTakeNoKeys: a page that asks for a passkey has no window of the
+// browser's opened, which would have the keyboard.
+func TestPasskeysTakeNoKeys(t *testing.T) {
+	s := newSite(t)
+	s.page(shop+"/", `<input id=f><script>navigator.credentials.get({publicKey: {challenge: new Uint8Array(32), rpId: location.hostname}}).catch(() => {})</script>`)
+	r := launch(t, s)
+	r.open(shop + "/")
+	r.click("#f")
+	// The window comes when it comes; keys are pressed for as long as it may take.
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 20 {
+		if err := r.tab.main.Call(ctx, input.DispatchKeyEvent.Method, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeChar, Text: "x"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	r.until("all keys", func(recipe.View) bool { return r.read("#f") == "xxxxxxxxxxxxxxxxxxxx" })
+}
 
 // TestDialogs: whenever a page opens a dialog of the browser, and however many,
 // the answer is no, and the page can be used.
