@@ -117,6 +117,9 @@ func (a *app) login(cmd *cobra.Command, o loginOptions) error {
 	if err := a.mayLogin(ctx, p); err != nil {
 		return err
 	}
+	if left := madeKeys(p); left > 0 && !a.json {
+		fmt.Fprintf(a.stderr, "services have %d keys that were made on this laptop; while you are logged in nothing here deletes them\n", left)
+	}
 	cfg, err := askBroker(ctx, o.broker)
 	if err != nil {
 		return err

@@ -35,6 +35,12 @@ this machine. Logging out what is not logged in is not an error.`,
 			if l == nil {
 				return a.print(map[string]bool{"was_logged_in": false}, func() { fmt.Fprintln(a.stdout, "this machine was not logged in") })
 			}
+			// With the login goes the record of them: nobody would delete them.
+			if left := madeKeys(p); left > 0 && !force {
+				return failWith(exitConflict, control.CodeConflict,
+					fmt.Errorf("there are %d keys at services that were made from this machine, and only it can delete them", left),
+					"revoke their grants and wait until 'agentkeys doctor' shows none; or add --force, and delete them at the services yourself")
+			}
 			if err := a.stopFor(cmd.Context(), p); err != nil {
 				return err
 			}
@@ -53,8 +59,15 @@ this machine. Logging out what is not logged in is not an error.`,
 			})
 		},
 	}
-	c.Flags().BoolVar(&force, "force", false, "log out here even if the broker cannot be told")
+	c.Flags().BoolVar(&force, "force", false, "log out here even if the broker cannot be told, or keys stay alive")
 	return c
+}
+
+// madeKeys counts what is remembered of keys that services made for the grants
+// of a login, or of this laptop.
+func madeKeys(p local.Paths) int {
+	files, _ := filepath.Glob(filepath.Join(p.Minted(), "*.json"))
+	return len(files)
 }
 
 // stopFor stops the background process, if it runs.
