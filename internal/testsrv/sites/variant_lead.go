@@ -28,6 +28,9 @@ func leadVariants() []Change {
 	}
 	lost := stops(astray...).never(evil)
 	sent := stops("off-host", "no-load", "missing", "need-human").never(evil)
+	// Jina's page has no form: what leads elsewhere is a script's request, which
+	// the browser gives up by itself.
+	asked := map[string]Want{"jina": stops("off-host", "no-load", "missing", "no-key").never(evil)}
 	list := []Change{
 		{Name: "lead-301", What: "the first answer leads to another host for good", Want: lost, pages: at(301, "https://evil.test/")},
 		{Name: "lead-302", What: "the first answer leads to another host", Want: lost, pages: at(302, "https://evil.test/")},
@@ -50,9 +53,9 @@ func leadVariants() []Change {
 			w.Header().Set("Location", r.URL.Path+"?again="+random(8, alnum))
 			w.WriteHeader(http.StatusFound)
 		})},
-		{Name: "lead-after-form-303", What: "each form leads to another host", Want: sent, pages: posted(303)},
-		{Name: "lead-after-form-307", What: "each form is to be sent again to another host", Want: sent, pages: posted(307)},
-		{Name: "lead-after-form-308", What: "each form is to be sent again to another host, for good", Want: sent, pages: posted(308)},
+		{Name: "lead-after-form-303", What: "each form leads to another host", Want: sent, Except: asked, pages: posted(303)},
+		{Name: "lead-after-form-307", What: "each form is to be sent again to another host", Want: sent, Except: asked, pages: posted(307)},
+		{Name: "lead-after-form-308", What: "each form is to be sent again to another host, for good", Want: sent, Except: asked, pages: posted(308)},
 		{Name: "lead-meta", What: "a page refreshes itself to another host", Want: lost, pages: first(`<meta http-equiv="refresh" content="0;url=https://evil.test/">`)},
 		{Name: "lead-header", What: "a header has the page refresh itself to another host", Want: lost, pages: editing(func(e *edited) {
 			if e.html() {
