@@ -22,6 +22,7 @@ const maxElements = 2000
 // seen is what the script tells of a frame.
 type seen struct {
 	URL      string `json:"url"`
+	Origin   string `json:"origin"`
 	State    string `json:"state"`
 	Status   int    `json:"status"`
 	Elements []struct {
@@ -122,6 +123,7 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 		switch {
 		case a.err == nil:
 			told[a.id] = a.s
+			all[a.id] = t.of(all[a.id], a.s.Origin)
 		case a.id == top.id || errors.Is(a.err, recipe.ErrGone) || ctx.Err() != nil:
 			return recipe.View{}, a.err
 		}
@@ -130,6 +132,17 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 	v := recipe.View{URL: bare(s.URL, true), Loading: s.State == "loading", Status: s.Status}
 	t.add(&v, all, told, top.id)
 	return v, nil
+}
+
+// of notes the origin of a frame's document.
+func (t *tab) of(f frame, origin string) frame {
+	f.origin = origin
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now := t.frames[f.id]; now != nil && now.world == f.world {
+		now.origin = origin
+	}
+	return f
 }
 
 func (t *tab) see(ctx context.Context, f frame, args []*runtime.CallArgument) (*seen, error) {
@@ -153,7 +166,9 @@ func (t *tab) add(v *recipe.View, all map[cdp.FrameID]frame, told map[cdp.FrameI
 	}
 	in := ""
 	if f.parent != "" {
-		in = bare(address(all, f), false)
+		if in = bare(address(all, f), false); in == "" {
+			in = "about:invalid" // nobody's
+		}
 	}
 	for _, e := range s.Elements {
 		if len(v.Elements) == maxElements {
@@ -213,15 +228,20 @@ func (t *tab) owners(ctx context.Context) {
 	}
 }
 
-// address is the URL of a frame's document, or that of the document which made
-// it, where it has none of its own.
+// address is the URL of a frame's document. One that has none of its own has
+// that of the document around it, if that is of the same host: any page may
+// lead its own frame to an empty document, and write what it likes there.
 func address(all map[cdp.FrameID]frame, f frame) string {
+	own, origin := f.url, f.origin
 	for strings.HasPrefix(f.url, "about:") || f.url == "" {
 		p, ok := all[f.parent]
 		if !ok {
 			break
 		}
 		f = p
+	}
+	if f.url != own && origin != "" && host(origin) != host(f.url) {
+		return origin
 	}
 	return f.url
 }

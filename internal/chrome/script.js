@@ -225,7 +225,7 @@
     if (document.documentElement) walk(document);
     const nav = performance.getEntriesByType('navigation')[0];
     return JSON.stringify({
-      url: location.href, state: document.readyState, status: nav?.responseStatus || 0, elements: out,
+      url: location.href, origin: self.origin, state: document.readyState, status: nav?.responseStatus || 0, elements: out,
       frames: owners.map((o) => {
         const b = o && o.isConnected && box(o);
         return b ? {w: b.r - b.l, h: b.b - b.t, c: covered(o, {at: o, box: b})} : null;

@@ -58,7 +58,7 @@ type frame struct {
 	children   []cdp.FrameID // in the order in which they came
 	s          session
 	url        string
-	origin     string // of its document; "": none yet, and so that of its parent
+	origin     string // of its document, once it was looked at
 	world      string // the unique name of our world in its document; "": none yet
 	context    runtime.ExecutionContextID
 	owner      runtime.RemoteObjectID // its element, in the world of its parent
@@ -272,7 +272,7 @@ func (t *tab) framed(s session, method string, params jsonv2.Value) {
 			}
 			if json.Unmarshal(e.Context.AuxData, &aux) == nil {
 				if f := t.frames[aux.FrameID]; f != nil {
-					f.s, f.world, f.context, f.owner = s, e.Context.UniqueID, e.Context.ID, ""
+					f.s, f.world, f.context, f.owner, f.origin = s, e.Context.UniqueID, e.Context.ID, "", ""
 				}
 			}
 		}
@@ -307,7 +307,6 @@ func (t *tab) navigated(s session, e *cdp.Frame) {
 	if e.UnreachableURL != "" {
 		f.url = e.UnreachableURL
 	}
-	f.origin = e.SecurityOrigin
 	for _, c := range slices.Clone(f.children) {
 		t.drop(c)
 	}
