@@ -270,7 +270,7 @@ func (a *app) printProvisioned(r provision.Result) {
 		fmt.Fprintf(a.stdout, "  renewed for: %s\n", strings.Join(r.Agents, ", "))
 	}
 	if r.Without == "" {
-		a.hint("lend it with: agentkeys grant AGENT " + r.Service.String())
+		a.hint("next: agentkeys grant AGENT " + r.Service.String())
 	}
 }
 
@@ -313,7 +313,7 @@ func (a *app) printPlan(e *catalog.Entry, p provision.Plan) {
 		if len(o.Needs) > 0 && (o.Open || o.Fix != "") {
 			fmt.Fprintf(w, "            a person brings: %s\n", strings.Join(o.Needs, ", "))
 		}
-		if o.Fix != "" {
+		if o.Fix != "" && !o.Open {
 			fmt.Fprintf(w, "            to open it: %s\n", o.Fix)
 		}
 	}

@@ -125,7 +125,7 @@ func (p *provisioning) federate(e *catalog.Entry) provision.Door {
 		See: func(ctx context.Context) (provision.Opening, error) {
 			f, err := p.client.Federation(ctx, e.ID)
 			if code(err) != "" {
-				return provision.Opening{Why: e.Doors[catalog.Federate].Fact}, nil
+				return provision.Opening{Why: notBuilt(e.Doors[catalog.Federate])}, nil
 			}
 			o := provision.Opening{Open: f.Set, Fix: fmt.Sprintf("'agentkeys federate %s' shows what to enter where", e.ID)}
 			switch {
@@ -160,7 +160,7 @@ func (p *provisioning) mint(e *catalog.Entry) provision.Door {
 		Door: catalog.Mint,
 		See: func(ctx context.Context) (provision.Opening, error) {
 			if e.Minting == nil {
-				return provision.Opening{Why: e.Doors[catalog.Mint].Fact}, nil
+				return provision.Opening{Why: notBuilt(e.Doors[catalog.Mint])}, nil
 			}
 			all, err := p.client.Credentials(ctx)
 			if err != nil {
@@ -178,8 +178,16 @@ func (p *provisioning) mint(e *catalog.Entry) provision.Door {
 		Try: func(context.Context) (provision.Found, error) {
 			return provision.Found{
 				Without: "no key of your own is needed: each grant gets one, made with your management key",
-				Detail:  fmt.Sprintf("lend it with 'agentkeys grant AGENT %s'; 'agentkeys rotate %s' makes one of your own", e.ID, e.ID),
+				Detail:  fmt.Sprintf("lend it with 'agentkeys grant AGENT %s'", e.ID),
 			}, nil
 		},
 	}
+}
+
+// notBuilt is why a door is shut of which no more is known than the fact.
+func notBuilt(f catalog.DoorFact) string {
+	if f.State == catalog.DoorKnown {
+		return "known, and not built: " + f.Fact
+	}
+	return f.Fact
 }

@@ -64,7 +64,7 @@ func closedText(c *provision.Closed) error {
 // explainStep says what a person can do about a step that failed.
 func explainStep(svc agentkeys.Service, f *recipe.Failure, err error, again string) error {
 	name := svc.String()
-	window := fmt.Sprintf("run 'agentkeys provision %s --headed', do it in the window, and the run goes on by itself", name)
+	window := fmt.Sprintf("run 'agentkeys provision %s --headed', or --attach URL with a browser of yours; do it there, and the run goes on by itself", name)
 	switch f.Kind {
 	case recipe.BotCheck, recipe.NeedHuman:
 		return failWith(exitPerson, "needs-person", err, window)
