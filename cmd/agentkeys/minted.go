@@ -98,6 +98,6 @@ func (a *app) examineMinted(ctx context.Context, p local.Paths, add addFinding) 
 		}
 	}
 	if live > 0 {
-		add("minted", "ok", "", "%d keys made for grants are alive at their services", live)
+		add("minted", "ok", "", "alive at their services: %s made for grants", count(live, "key"))
 	}
 }
