@@ -119,7 +119,8 @@ type Terms struct {
 	Review  Review
 }
 
-// Review says whether a person has read the terms. No sign-up runs before.
+// Review says whether somebody has read the terms for the catalogue. It opens
+// nothing: a sign-up asks for a review of its owner.
 type Review struct {
 	Done bool
 	Date string // "" unless Done

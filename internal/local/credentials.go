@@ -190,6 +190,9 @@ type CredentialDetail struct {
 // Credential opens one credential to show what goes with the secret.
 func (h *Host) Credential(ctx context.Context, svc agentkeys.Service) (CredentialDetail, error) {
 	var d CredentialDetail
+	if err := noDrawer(svc); err != nil {
+		return d, err
+	}
 	rec, hdr, err := h.read(ctx, grant.ActVerify, "credential.show", svc)
 	if err != nil {
 		return d, err
@@ -216,7 +219,7 @@ func (h *Host) Credential(ctx context.Context, svc agentkeys.Service) (Credentia
 // Reveal returns the secret itself. That a person confirmed it on a terminal
 // is the caller's business; that it happened is in the log before it does.
 func (h *Host) Reveal(ctx context.Context, svc agentkeys.Service) (secret.Value, error) {
-	if err := h.manage(); err != nil {
+	if err := errors.Join(h.manage(), noDrawer(svc)); err != nil {
 		return secret.Value{}, err
 	}
 	rec, _, err := h.read(ctx, grant.ActReveal, "credential.reveal", svc)
@@ -235,7 +238,7 @@ func (h *Host) read(ctx context.Context, a grant.Action, op string, svc agentkey
 // over. One that is lent is ErrGranted unless force, which revokes its grants
 // first.
 func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) error {
-	if err := h.manage(); err != nil {
+	if err := errors.Join(h.manage(), noDrawer(svc)); err != nil {
 		return err
 	}
 	grants := h.grantsFor(svc)

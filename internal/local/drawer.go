@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/envelope"
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -47,6 +48,15 @@ func isDrawer(name agentkeys.Service) (svc agentkeys.Service, d Drawer, ok bool)
 	}
 	svc, err := agentkeys.ParseService(of)
 	return svc, Drawer(drawer), err == nil
+}
+
+// noDrawer refuses a drawer where a service's key is meant: its name in the vault is
+// nobody's business but a drawer's.
+func noDrawer(svc agentkeys.Service) error {
+	if _, _, drawer := isDrawer(svc); drawer {
+		return fmt.Errorf("%w: %s is no service", catalog.ErrUnknown, svc)
+	}
+	return nil
 }
 
 // PutDrawer keeps v in a drawer of a service, in place of what was there, and

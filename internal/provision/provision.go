@@ -17,7 +17,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/litentry/agentkeys"
@@ -260,12 +259,11 @@ func (c *Closed) Error() string {
 // Unwrap returns ErrClosed.
 func (c *Closed) Unwrap() error { return ErrClosed }
 
-// Fix says what would open a door: the one that was asked for, or the first
-// that can be opened.
+// Fix says what would open the one door that was asked for, or where to see
+// what would open each.
 func (c *Closed) Fix() string {
-	i := slices.IndexFunc(c.Openings, func(o Opening) bool { return o.Fix != "" })
-	if i < 0 {
-		return ""
+	if len(c.Openings) == 1 {
+		return c.Openings[0].Fix
 	}
-	return c.Openings[i].Fix
+	return "--plan says what would open each of them"
 }
