@@ -38,10 +38,14 @@ func (a *app) forgetAccount(ctx context.Context, client *control.Client, svc age
 	}
 	// The journal first: a run that finds an account's login and no account
 	// registers with it, and comes in to the account if there is one.
-	if err := provision.ForgetAccount(p.Provision(), svc); err != nil {
+	had, err := provision.ForgetAccount(p.Provision(), svc)
+	if err != nil {
 		return explainProvision(svc, err)
 	}
-	return noAccount(svc, client.RemoveDrawer(ctx, svc, local.DrawerAccount))
+	if err = client.RemoveDrawer(ctx, svc, local.DrawerAccount); had && code(err) == control.CodeNotFound {
+		return nil
+	}
+	return noAccount(svc, err)
 }
 
 func noAccount(svc agentkeys.Service, err error) error {

@@ -17,6 +17,7 @@ import (
 	"github.com/litentry/agentkeys/internal/chrome"
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/daemon"
+	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/provision"
 	"github.com/litentry/agentkeys/internal/provision/har"
@@ -152,7 +153,7 @@ func (p *provisioning) one(ctx context.Context, svc agentkeys.Service) error {
 		return err
 	}
 	daemon.Harden() // a key is about to be in this memory
-	k := keep{p.client, p.hints, p.a.mailProgress()}
+	k := keep{p.client, e, p.hints, p.a.mailProgress()}
 	run := &provision.Run{
 		Service: svc, Entry: e, Vault: k, Log: k, Dir: p.paths.Provision(),
 		Only: catalog.Door(p.door), Force: p.force, Resume: p.resume, Tell: p.teller(), Now: time.Now,
@@ -169,10 +170,14 @@ func (p *provisioning) one(ctx context.Context, svc agentkeys.Service) error {
 		return p.a.print(plan, func() { p.a.printPlan(e, plan) })
 	}
 	res, err := run.Do(ctx)
-	if err := errors.Join(err, done()); err != nil {
-		return explainProvision(svc, err)
+	kept := done()
+	if err != nil {
+		return explainProvision(svc, errors.Join(err, kept))
 	}
-	return p.a.print(res, func() { p.a.printProvisioned(res) })
+	if err := p.a.print(res, func() { p.a.printProvisioned(res) }); err != nil {
+		return err
+	}
+	return kept
 }
 
 // teller shows the phases of a run as they come.
@@ -240,8 +245,13 @@ func (p *provisioning) person(ctx context.Context, need recipe.Need, look func(c
 
 // shot keeps a picture of the page that a step failed on.
 func (p *provisioning) shot(e recipe.Event, png []byte) {
-	name := filepath.Join(p.shots, fmt.Sprintf("%s-%s-%s.png", time.Now().Format("150405"), e.Stage, e.Step))
-	if err := errors.Join(os.MkdirAll(p.shots, 0o700), os.WriteFile(name, png, 0o600)); err != nil {
+	name := filepath.Join(p.shots, fmt.Sprintf("%s-%s-%s.png", time.Now().Format("20060102-150405.000"), e.Stage, e.Step))
+	// Never through a link that somebody else has put there.
+	err := os.MkdirAll(p.shots, 0o700)
+	if err == nil {
+		err = durable.CreateFile(name, png)
+	}
+	if err != nil {
 		fmt.Fprintf(p.a.stderr, "  no picture: %v\n", err)
 		return
 	}

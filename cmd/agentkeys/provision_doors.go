@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 
-	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/chrome"
 	"github.com/litentry/agentkeys/internal/daemon"
@@ -26,7 +25,7 @@ func (p *provisioning) doors(run *provision.Run, k keep) (done func() error, err
 	}
 	rec := p.recorder()
 	signup := &provision.Signup{
-		Entry: e, Vault: k, Post: k, Terms: p.terms(run.Service),
+		Entry: e, Vault: k, Post: k, Terms: p.terms(e),
 		Ready:  p.ready,
 		Launch: p.launch(e, rec),
 	}
@@ -55,13 +54,18 @@ func (p *provisioning) ready() error {
 	return err
 }
 
-// terms asks whether a review of the terms lets a browser sign up.
-func (p *provisioning) terms(svc agentkeys.Service) func(context.Context) (provision.Opening, error) {
+// terms asks whether a review of the terms lets a browser sign up. The process
+// that answers, and this one, must be of one mind on whether the pages are live.
+func (p *provisioning) terms(e *catalog.Entry) func(context.Context) (provision.Opening, error) {
 	return func(ctx context.Context) (provision.Opening, error) {
-		t, err := p.client.Terms(ctx, svc)
+		t, err := p.client.Terms(ctx, e.ID)
 		o := provision.Opening{Open: t.Open, Why: t.Why}
-		if !t.Open {
-			o.Fix = fmt.Sprintf("read the terms, then 'agentkeys terms review %s --allow --by NAME --note TEXT'", svc)
+		switch {
+		case err != nil:
+		case t.Live == e.Played():
+			o = provision.Opening{Why: "the background process knows other settings of this service", Fix: "start it again: 'agentkeys down', then 'agentkeys up'"}
+		case !t.Open:
+			o.Fix = fmt.Sprintf("read the terms, then 'agentkeys terms review %s --allow --by NAME --note TEXT'", e.ID)
 		}
 		return o, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -28,6 +29,7 @@ func explainProvision(svc agentkeys.Service, err error) error {
 	}{
 		{provision.ErrBusy, exitConflict, "busy", "wait for it to end, or end it with Ctrl-C where it runs"},
 		{provision.ErrUnfinished, exitConflict, "unfinished", "end it with 'agentkeys provision " + svc.String() + " --resume'; or add --force, and delete that key at the service yourself"},
+		{provision.ErrLogin, exitCorrupt, "corrupt", "restore a backup; or forget the account with 'agentkeys rm " + svc.String() + " --account', and the next run makes another"},
 		{provision.ErrNothing, exitNotFound, "nothing-to-resume", "begin one with 'agentkeys provision SERVICE'"},
 		{provision.ErrJournal, exitCorrupt, "corrupt", "restore a backup, or remove the file it names: an account that the run made is forgotten then"},
 		{provision.ErrRefused, exitRefused, "key-refused", again},
@@ -69,14 +71,19 @@ func explainStep(svc agentkeys.Service, f *recipe.Failure, err error, again stri
 	case recipe.BotCheck, recipe.NeedHuman:
 		return failWith(exitPerson, "needs-person", err, window)
 	case recipe.Stopped:
-		return errInterrupted
+		if errors.Is(err, context.Canceled) {
+			return errInterrupted
+		}
+		return err // what could not be recorded or kept says why itself
 	case recipe.NoMail:
 		return failWith(exitNotFound, "no-mail", err, "see what came with 'agentkeys mail ls'; --sender and --link-host say what is not known of the service's mail")
 	case recipe.OffHost:
 		return failWith(exitRefused, "off-host", err, "nothing was sent there; if it is the service's own page, its recipe has to list the host")
 	case recipe.Limited:
 		return failWith(exitFailure, "rate-limited", err, "wait an hour or so; then "+again)
-	case recipe.Closed, recipe.Wrong, recipe.Exists, recipe.NoAccount:
+	case recipe.NoAccount:
+		return failWith(exitRefused, string(f.Kind), err, fmt.Sprintf("the service does not know the account that was made: 'agentkeys rm %s --account' forgets it, and the next run makes another", name))
+	case recipe.Closed, recipe.Wrong, recipe.Exists:
 		return failWith(exitRefused, string(f.Kind), err, fmt.Sprintf("look at the page with --headed, or bring a key: 'agentkeys store %s'", name))
 	case recipe.NoLoad, recipe.Browser:
 		return failWith(exitFailure, string(f.Kind), err, again)

@@ -58,7 +58,7 @@ func (p *provisioning) replayed(ctx context.Context, e *catalog.Entry) error {
 	}
 	f, err := os.Open(p.replay)
 	if err != nil {
-		return failWith(exitNotFound, "not-found", err, "record one with --har")
+		return failWith(exitNotFound, "not-found", fmt.Errorf("no file %s that can be read", p.replay), "record one with --har")
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxHAR+1))

@@ -9,6 +9,7 @@ import (
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/mailhead"
 	"github.com/litentry/agentkeys/internal/provision"
 	"github.com/litentry/agentkeys/internal/provision/recipe"
 	"github.com/litentry/agentkeys/internal/secret"
@@ -18,6 +19,7 @@ import (
 // keep is the background process as a run sees it.
 type keep struct {
 	*control.Client
+	entry    *catalog.Entry
 	hints    local.MailHints
 	progress func(control.MailSeen)
 }
@@ -85,6 +87,10 @@ func (k keep) Record(ctx context.Context, e provision.Entry) error {
 
 // Address implements provision.Post.
 func (k keep) Address(ctx context.Context, s agentkeys.Service) (string, error) {
+	// Before anything is made at the service: would its mail be known?
+	if _, err := local.MailRules(k.entry, mailhead.Receiver{}, k.hints); err != nil {
+		return "", &noMail{err}
+	}
 	a, err := k.MailAddress(ctx, control.MailAddressRequest{Service: s})
 	switch code(err) {
 	case control.CodeConflict, control.CodeUnknown:

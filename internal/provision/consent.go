@@ -129,7 +129,10 @@ func (c *Consent) Enter(ctx context.Context, j *Journal, tell Tell) (Found, erro
 	}
 	select {
 	case <-ctx.Done():
-		return Found{}, fmt.Errorf("%w: nobody agreed: %w", ErrPerson, ctx.Err())
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return Found{}, ctx.Err()
+		}
+		return Found{}, fmt.Errorf("%w: nobody agreed", ErrPerson)
 	case a := <-answers:
 		if a.err != nil {
 			return Found{}, a.err

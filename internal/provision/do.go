@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"time"
 
 	"github.com/litentry/agentkeys"
+	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -50,7 +52,8 @@ func (r *Run) Do(ctx context.Context) (Result, error) {
 	if done || err != nil {
 		return res, err
 	}
-	if !r.Force && !old.open() {
+	// A run that may have made a key goes on, to take it away if nothing else.
+	if !r.Force && j.state.Key == None {
 		r.tell("look", "is there a key already?")
 		c, err := r.Vault.Check(ctx, r.Service)
 		if err != nil {
@@ -58,7 +61,10 @@ func (r *Run) Do(ctx context.Context) (Result, error) {
 		}
 		if good(c) {
 			res.Existing, res.Verdict, res.Detail = true, c.Verdict, c.Detail
-			return res, nil
+			if j.state.open() {
+				err = j.finish(ctx) // its owner has brought one meanwhile
+			}
+			return res, err
 		}
 	}
 	door, _, err := r.choose(ctx, &j.state)
@@ -72,35 +78,33 @@ func (r *Run) Do(ctx context.Context) (Result, error) {
 	return res, r.enter(ctx, j, door, &res)
 }
 
-// ForgetAccount has the next run for a service make an account anew. ErrBusy.
-func ForgetAccount(dir string, svc agentkeys.Service) error {
+// ForgetAccount has the next run for a service make an account anew, and reports
+// whether one was remembered. ErrBusy.
+func ForgetAccount(dir string, svc agentkeys.Service) (had bool, err error) {
 	r := &Run{Dir: dir, Service: svc}
 	free, err := durable.Lock(filepath.Join(dir, svc.String()+".lock"))
 	if errors.Is(err, durable.ErrLocked) {
-		return fmt.Errorf("%w: %s", ErrBusy, svc)
+		return false, fmt.Errorf("%w: %s", ErrBusy, svc)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // there never was a run
+		return false, nil // there never was a run
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer free()
 	s, err := readState(r.path())
 	if err != nil || s == nil {
-		return err
+		return false, err
 	}
 	j := &Journal{path: r.path(), state: *s}
-	return j.NoAccount()
+	return s.Account != None, j.NoAccount()
 }
 
 // pick ends a run that had read a key when it was killed: the key is in the
 // vault, and has only to be verified, or even that is done.
 func (r *Run) pick(ctx context.Context, j *Journal, res *Result) (done bool, err error) {
-	if !j.state.open() {
-		return false, nil
-	}
-	if j.state.Key == Kept {
+	if j.state.open() && j.state.Key == Kept {
 		c, err := r.Vault.Check(ctx, r.Service)
 		if err != nil {
 			return false, err
@@ -117,6 +121,12 @@ func (r *Run) pick(ctx context.Context, j *Journal, res *Result) (done bool, err
 	}
 	defer v.Clear()
 	res.Resumed = true
+	if !j.state.open() {
+		// The journal was lost, and the key was not.
+		if _, err := j.start(ctx, catalog.Signup); err != nil {
+			return false, err
+		}
+	}
 	err = r.keep(ctx, j, v, res)
 	if errors.Is(err, ErrRefused) {
 		// It was no key, or is none any more: the run goes on for another.
@@ -157,7 +167,7 @@ func (r *Run) enter(ctx context.Context, j *Journal, door Door, res *Result) err
 func (r *Run) keep(ctx context.Context, j *Journal, v secret.Value, res *Result) error {
 	res.Door = j.state.Door
 	r.tell("verify", "the service is asked about the key")
-	c, err := r.Vault.Store(ctx, r.Service, v, j.state.Door)
+	c, err := r.store(ctx, v, j.state.Door)
 	if errors.Is(err, ErrRefused) {
 		// What the service does not answer for is kept nowhere.
 		err = errors.Join(err, r.Vault.Drop(ctx, r.Service, Pending))
@@ -174,6 +184,27 @@ func (r *Run) keep(ctx context.Context, j *Journal, v secret.Value, res *Result)
 		return err
 	}
 	return r.end(ctx, j)
+}
+
+// store asks again for a while where the service refuses the key: one that was
+// just made is not known everywhere at once.
+func (r *Run) store(ctx context.Context, v secret.Value, by catalog.Door) (Checked, error) {
+	waits := r.Waits
+	if waits == nil {
+		waits = []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}
+	}
+	for {
+		c, err := r.Vault.Store(ctx, r.Service, v, by)
+		if !errors.Is(err, ErrRefused) || len(waits) == 0 {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return c, ctx.Err()
+		case <-time.After(waits[0]):
+		}
+		waits = waits[1:]
+	}
 }
 
 // end empties the drawer and closes the journal.

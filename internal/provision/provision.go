@@ -35,6 +35,8 @@ var (
 	ErrNothing = errors.New("there is no run to go on with")
 	// ErrUnfinished: a run by another door may have left a key at the service.
 	ErrUnfinished = errors.New("an earlier run did not end")
+	// ErrLogin: there is an account, and what one logs in with is gone.
+	ErrLogin = errors.New("the login of the account is not in the vault")
 	// ErrPerson: a person is wanted, and none is there.
 	ErrPerson = errors.New("a person is wanted")
 )
@@ -152,6 +154,9 @@ type Run struct {
 	Resume  bool // only if an earlier run did not end
 	Tell    Tell
 	Now     func() time.Time
+	// Waits are between the times that a service is asked about a key that it
+	// refuses; nil: some seconds.
+	Waits []time.Duration
 }
 
 // Result is how a run ended well.

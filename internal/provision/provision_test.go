@@ -23,6 +23,7 @@ import (
 type safe struct {
 	mu     sync.Mutex
 	good   map[string]bool
+	late   int // how often a good key is refused at first
 	away   bool
 	stored string
 	drawer map[Drawer]string
@@ -54,6 +55,9 @@ func (s *safe) Store(_ context.Context, _ agentkeys.Service, v secret.Value, by 
 	switch {
 	case s.away:
 		return Checked{}, errors.New("away")
+	case s.late > 0:
+		s.late--
+		return Checked{}, ErrRefused
 	case !s.good[key]:
 		return Checked{}, errors.Join(ErrRefused, s.did("refuse"))
 	}
@@ -124,7 +128,7 @@ func run(t *testing.T, v *safe, doors ...Door) *Run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Run{Service: s, Entry: e, Doors: doors, Vault: v, Log: &diary{}, Dir: filepath.Join(t.TempDir(), "provision"), Now: time.Now}
+	return &Run{Service: s, Entry: e, Doors: doors, Vault: v, Log: &diary{}, Dir: filepath.Join(t.TempDir(), "provision"), Now: time.Now, Waits: []time.Duration{}}
 }
 
 func TestDo(t *testing.T) {
@@ -271,6 +275,60 @@ func TestResume(t *testing.T) {
 	s, err := readState(r.path())
 	if err != nil || s.open() || s.Account != Made {
 		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// TestAskedAgain: a key that was just made may not be known everywhere yet.
+func TestAskedAgain(t *testing.T) {
+	v := &safe{}
+	r := run(t, v, gives(catalog.Signup, "new"))
+	r.Waits = []time.Duration{time.Microsecond, time.Microsecond}
+	v.late = 2
+	v.good = map[string]bool{"new": true}
+	if res, err := r.Do(t.Context()); err != nil || res.Verdict != catalog.Good || v.stored != "new" {
+		t.Errorf("%+v, %v", res, err)
+	}
+	w := &safe{late: 3, good: map[string]bool{"new": true}}
+	r = run(t, w, gives(catalog.Signup, "new"))
+	r.Waits = []time.Duration{time.Microsecond}
+	if _, err := r.Do(t.Context()); !errors.Is(err, ErrRefused) || w.stored != "" {
+		t.Errorf("asked for ever: %v", err)
+	}
+}
+
+// TestBroughtMeanwhile: a person who was stopped brings a key; the run that
+// stopped does not replace it.
+func TestBroughtMeanwhile(t *testing.T) {
+	v := &safe{good: map[string]bool{"mine": true, "new": true}}
+	stop := &recipe.Failure{Stage: recipe.StageRegister, Step: "continue", Kind: recipe.BotCheck}
+	r := run(t, v, &hatch{catalog.Signup, Opening{Open: true}, func(*Journal) (Found, error) { return Found{}, stop }})
+	if _, err := r.Do(t.Context()); !errors.Is(err, stop) {
+		t.Fatal(err)
+	}
+	v.stored = "mine"
+	res, err := r.Do(t.Context())
+	if err != nil || !res.Existing || v.stored != "mine" {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if open, err := States(r.Dir); err != nil || len(open) != 0 {
+		t.Errorf("left: %v, %v", open, err)
+	}
+}
+
+// TestJournalLost: a key that was read outlives the journal.
+func TestJournalLost(t *testing.T) {
+	v := &safe{good: map[string]bool{"found": true}, away: true}
+	r := run(t, v, gives(catalog.Signup, "found"))
+	if _, err := r.Do(t.Context()); err == nil {
+		t.Fatal("stored at a service that is away")
+	}
+	if err := os.Remove(r.path()); err != nil {
+		t.Fatal(err)
+	}
+	v.away = false
+	r.Doors = nil
+	if res, err := r.Do(t.Context()); err != nil || v.stored != "found" || !res.Resumed || len(v.drawer) != 0 {
+		t.Errorf("%+v, %v; stored %q", res, err, v.stored)
 	}
 }
 

@@ -96,7 +96,7 @@ func (s *Signup) Look(ctx context.Context) (Opening, error) {
 		address, err := s.Post.Address(ctx, s.Entry.ID)
 		switch {
 		case errors.Is(err, ErrNoMail):
-			o.Why, o.Fix = err.Error(), "see 'agentkeys mail --help'"
+			o.Why, o.Fix = err.Error(), "--sender and --link-host name what is not known of its mail; 'agentkeys mail --help' tells of the rest"
 			return o, nil
 		case err != nil:
 			return o, err
@@ -160,7 +160,7 @@ type Login struct {
 // Enter implements Door.
 func (s *Signup) Enter(ctx context.Context, j *Journal, tell Tell) (Found, error) {
 	r := s.Entry.Recipe
-	login, err := s.login(ctx, r)
+	login, err := s.login(ctx, r, j)
 	if err != nil {
 		return Found{}, err
 	}
@@ -222,7 +222,7 @@ func kind(err error) recipe.Kind {
 }
 
 // login returns what is in the drawer, or makes it and puts it there.
-func (s *Signup) login(ctx context.Context, r *catalog.Recipe) (Login, error) {
+func (s *Signup) login(ctx context.Context, r *catalog.Recipe, j *Journal) (Login, error) {
 	var l Login
 	if r.Account != catalog.AccountPassword && r.Account != catalog.AccountMail {
 		return l, nil
@@ -235,8 +235,11 @@ func (s *Signup) login(ctx context.Context, r *catalog.Recipe) (Login, error) {
 		}
 		return l, nil
 	}
-	if !errors.Is(err, ErrEmpty) {
+	switch {
+	case !errors.Is(err, ErrEmpty):
 		return l, err
+	case j.state.Account != None:
+		return l, fmt.Errorf("%w: a run has made one at %s", ErrLogin, s.Entry.Name)
 	}
 	if l.Address, err = s.Post.Address(ctx, s.Entry.ID); err != nil {
 		return l, err

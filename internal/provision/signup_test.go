@@ -101,6 +101,11 @@ func TestLoginIsKeptFirst(t *testing.T) {
 	if _, err := s.Enter(t.Context(), &Journal{}, nil); !errors.Is(err, errCut) {
 		t.Error(err)
 	}
+	// An account without its login is not made twice.
+	s.Vault = &safe{}
+	if _, err := s.Enter(t.Context(), &Journal{state: State{Account: Made}}, nil); !errors.Is(err, ErrLogin) {
+		t.Error(err)
+	}
 	v.drawer[Account] = "damaged"
 	s.Vault = v
 	if _, err := s.Enter(t.Context(), &Journal{}, nil); !errors.Is(err, ErrJournal) || strings.Contains(err.Error(), "damaged\"") {
