@@ -45,6 +45,7 @@ type seen struct {
 		W float64 `json:"w"`
 		H float64 `json:"h"`
 		C bool    `json:"c"`
+		U string  `json:"u"` // where its element leads it
 	} `json:"frames"`
 }
 
@@ -184,8 +185,13 @@ func (t *tab) add(v *recipe.View, all map[cdp.FrameID]frame, told map[cdp.FrameI
 			continue
 		}
 		child := all[c]
-		if strings.HasPrefix(child.url, "https:") {
+		switch on := s.Frames[i].U; {
+		case strings.HasPrefix(child.url, "https:"):
 			v.Frames = append(v.Frames, frameURL(child.url))
+		case strings.HasPrefix(on, "https:"):
+			// Its document is on its way, or was refused: what it is meant to
+			// show counts, so that a bot check does not come too late.
+			v.Frames = append(v.Frames, frameURL(on))
 		}
 		from := len(v.Elements)
 		t.add(v, all, told, c)

@@ -228,7 +228,7 @@
       url: location.href, origin: self.origin, state: document.readyState, status: nav?.responseStatus || 0, elements: out,
       frames: owners.map((o) => {
         const b = o && o.isConnected && box(o);
-        return b ? {w: b.r - b.l, h: b.b - b.t, c: covered(o, {at: o, box: b})} : null;
+        return b ? {w: b.r - b.l, h: b.b - b.t, c: covered(o, {at: o, box: b}), u: typeof o.src === 'string' ? o.src : ''} : null;
       }),
     });
   };

@@ -26,7 +26,7 @@ func botVariants() []Change {
 			Change{Name: Variant("bot-" + k.name), What: k.what + " is in every page", Want: stops("bot-check"), pages: first(widget)},
 			Change{Name: Variant("bot-" + k.name + "-over"), What: k.what + " is over every page", Want: stops("bot-check"), pages: first(over)},
 			Change{Name: Variant("bot-" + k.name + "-later"), What: k.what + " is in every page after the first form", Want: stops("bot-check"),
-				Except: map[string]Want{"jina": passes(), "openrouter": passes("bot-check"), "gemini": stops("bot-check", "need-human")}, pages: inserted(widget, true)},
+				Except: map[string]Want{"jina": passes(), "openrouter": passes("bot-check"), "gemini": passes("bot-check", "need-human")}, pages: inserted(widget, true)},
 			Change{Name: Variant("bot-" + k.name + "-shadow"), What: k.what + " is in a closed shadow root, a second late", Want: passes("bot-check"), pages: script(
 				`ready(() => setTimeout(() => { const d = document.createElement('div'); d.dataset.variant = ''; document.body.prepend(d); d.attachShadow({mode: 'closed'}).innerHTML = ` + "`" + widget + "`" + `; }, 1000));`)},
 		)
