@@ -37,7 +37,11 @@ func newProfile(dir string) (*profile, error) {
 	if root && !passable(dir) {
 		// Another user cannot get there. The profile lives in a directory of
 		// the system then, as private as it would be here.
-		dir = filepath.Join(os.TempDir(), "agentkeys-browser")
+		for _, temp := range []string{os.TempDir(), tempRoot, "/var/tmp"} {
+			if dir = filepath.Join(temp, "agentkeys-browser"); passable(dir) {
+				break
+			}
+		}
 	}
 	mode := os.FileMode(0o700)
 	if root {
