@@ -210,7 +210,7 @@ func (a *app) readImports(o *importing, ks knownServices, args []string) (files 
 			}
 			data, f.Exposed = f.file.Data, f.file.Exposed()
 		}
-		format := keyfile.Format(o.format)
+		var format keyfile.Format
 		if o.format != "" {
 			format, err = keyfile.ParseFormat(o.format)
 		} else {

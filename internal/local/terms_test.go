@@ -178,10 +178,10 @@ func TestTermsUnreadable(t *testing.T) {
 			_, _ = io.WriteString(rw, termsText)
 		},
 		"reset":         func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"to plain http": func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, plain.URL, 302) },
-		"in circles":    func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/terms", 302) },
+		"to plain http": func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, plain.URL, http.StatusFound) },
+		"in circles":    func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/terms", http.StatusFound) },
 		"to this machine": func(rw http.ResponseWriter, r *http.Request) {
-			http.Redirect(rw, r, "https://127.0.0.1:1/terms", 302)
+			http.Redirect(rw, r, "https://127.0.0.1:1/terms", http.StatusFound)
 		},
 	} {
 		w.serve(page)
@@ -218,7 +218,7 @@ func TestTermsRedirect(t *testing.T) {
 	w := newTermsWorld(t)
 	w.serve(func(rw http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/terms" {
-			http.Redirect(rw, r, "/legal/terms", 301)
+			http.Redirect(rw, r, "/legal/terms", http.StatusMovedPermanently)
 			return
 		}
 		rw.Header().Set("Content-Type", "text/html")

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 // safe is a vault in memory, with a service that answers for the keys in good.
 // It notes everything that is asked of it, in order.
 type safe struct {
-	mu     sync.Mutex
 	good   map[string]bool
 	late   int // how often a good key is refused at first
 	away   bool

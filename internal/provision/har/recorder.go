@@ -84,9 +84,7 @@ func NewRecorder(o Options) *Recorder {
 func (r *Recorder) Hide(v secret.Value) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, part := range parts(v) {
-		r.hidden = append(r.hidden, part)
-	}
+	r.hidden = append(r.hidden, parts(v)...)
 }
 
 // Page begins a new page: entries belong to it from now on.

@@ -152,8 +152,16 @@ func (j jwk) signed(alg, input string, sig []byte) bool {
 	}
 	switch {
 	case alg == "ES256" && j.Kty == "EC" && j.Crv == "P-256" && (j.Alg == alg || j.Alg == ""):
-		pub := &ecdsa.PublicKey{Curve: elliptic.P256(), X: number(j.X), Y: number(j.Y)}
-		if _, err := pub.ECDH(); err != nil || len(sig) != 64 { // not on the curve, or not RFC 7518 §3.4
+		point := make([]byte, 65)
+		point[0] = 4 // uncompressed
+		x, y := number(j.X), number(j.Y)
+		if x.BitLen() > 256 || y.BitLen() > 256 || len(sig) != 64 { // RFC 7518 §3.4
+			return false
+		}
+		x.FillBytes(point[1:33])
+		y.FillBytes(point[33:])
+		pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+		if err != nil { // not on the curve
 			return false
 		}
 		return ecdsa.Verify(pub, sum[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
