@@ -11,9 +11,10 @@ GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 RACE ?= -race
 # What is tested without the race detector. The command line's scripts start the
 # program hundreds of times, and scrypt is ten times as slow under it: a run with
-# it is a campaign, make race. The time of the two end-to-end packages is Chromium's
-# and the program's. The others are pure functions in one goroutine.
-PLAIN = cmd/agentkeys internal/cloudpolicy internal/keyfile internal/mailhead internal/mailroute internal/terms internal/verifymail e2e/provision e2e/signup
+# it is a campaign, make race. The end-to-end tests drive the program that was
+# built, without it, and browsers. The others are pure functions in one goroutine.
+PLAIN = cmd/agentkeys internal/cloudpolicy internal/keyfile internal/mailhead internal/mailroute internal/terms internal/verifymail \
+	e2e/chaos e2e/cloud e2e/crash e2e/docs e2e/issuer e2e/lend e2e/provision e2e/signup e2e/terminal
 
 .PHONY: help build mailrouter demo test race unit vet lint setup bench fuzz crash chaos signup hostile test-ceph terminal clean
 
