@@ -113,6 +113,11 @@ func (b *Book) putToken(d digest, t, old *Token) error {
 		before = old
 	}
 	if err := b.files.put(kindToken, t.Digest[:tokenNameLen], t, before); err != nil {
+		if old == nil {
+			// The file may be there all the same: it goes with the other dead ones,
+			// and before its agent does.
+			b.deadTokens[d] = t
+		}
 		return err
 	}
 	b.mu.Lock()
