@@ -72,7 +72,7 @@ that may have leaked is best replaced at the service.`,
 	f.BoolVar(&o.yes, "yes", false, "ask nothing")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be stored, and store nothing")
 	f.BoolVar(&o.noVerify, "no-verify", false, "do not ask the services whether the keys are good")
-	f.BoolVar(&o.force, "force", false, "also in place of another key that is stored")
+	f.BoolVar(&o.force, "force", false, "also in place of another stored key; shred what else a file has")
 	f.BoolVar(&o.replace, "replace", false, "make comments of the lines of .env files whose keys are stored")
 	f.BoolVar(&o.shred, "shred", false, "overwrite and remove a file whose keys are all stored")
 	_ = c.RegisterFlagCompletionFunc("format", func(*cobra.Command, []string, string) (out []string, _ cobra.ShellCompDirective) {
@@ -321,6 +321,10 @@ func (a *app) finish(ctx context.Context, o *importing, f *importFile) error {
 		}
 		if others == len(f.keys) {
 			f.Detail = "not shredded: there was no key in it"
+			return nil
+		}
+		if o.yes && others > 0 && !o.force {
+			f.Detail = fmt.Sprintf("not shredded: %s in it would be lost; add --force, or leave --yes out", count(others, "other value"))
 			return nil
 		}
 		if !o.yes {
