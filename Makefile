@@ -9,8 +9,6 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS = -s -w -X main.version=$(VERSION)
 GOBUILD = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 RACE ?= -race
-# Packages at a time: most wait for a disk, a server or a browser now and then.
-JOBS ?= 4
 # What is tested without the race detector. The command line's scripts start the
 # program hundreds of times, and scrypt is ten times as slow under it: a run with
 # it is a campaign, make race. The end-to-end tests drive the program that was
@@ -37,8 +35,8 @@ setup: ## install what the tests need, once
 	@scripts/setup.sh
 
 test: setup vet ## all set-up, vet, and every test under the race detector
-	go test -p $(JOBS) $(RACE) -shuffle=on -timeout 30m $$(go list ./... | grep -v $(PLAIN:%=-e /%$$))
-	go test -p $(JOBS) -shuffle=on -timeout 30m $(PLAIN:%=./%)
+	go test $(RACE) -shuffle=on -timeout 30m $$(go list ./... | grep -v $(PLAIN:%=-e /%$$))
+	go test -shuffle=on -timeout 30m $(PLAIN:%=./%)
 
 race: setup ## the scripts of the command line under the race detector
 	go test -race -shuffle=on -timeout 60m ./cmd/agentkeys

@@ -56,7 +56,7 @@ func TestReplaceFound(t *testing.T) {
 		want := c.text
 		if c.want == nil {
 			want = strings.Replace(want, "a "+key, "a sk-or-v1-agentkeys.removed", 1)
-			want = strings.Replace(want, "c "+key, "c sk-or-v1-agentkeys.removed", 1)
+			want = strings.Replace(want, "\nc "+key, "\nc sk-or-v1-agentkeys.removed", 1) // a key may end in c
 		}
 		if got, _ := os.ReadFile(path); string(got) != want {
 			t.Errorf("%s: the file has changed otherwise", name)
