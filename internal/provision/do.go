@@ -67,7 +67,7 @@ func (r *Run) Do(ctx context.Context) (Result, error) {
 			return res, err
 		}
 	}
-	door, _, err := r.choose(ctx, &j.state)
+	door, _, err := r.choose(ctx, &j.state, false)
 	if err != nil {
 		return res, err
 	}

@@ -196,7 +196,7 @@ func (r *Run) Plan(ctx context.Context) (Plan, error) {
 	if p.Stored, err = r.Vault.Check(ctx, r.Service); err != nil {
 		return p, err
 	}
-	door, all, err := r.choose(ctx, state)
+	door, all, err := r.choose(ctx, state, true)
 	p.Doors = all
 	switch {
 	case errors.Is(err, ErrClosed):
@@ -214,8 +214,9 @@ func good(c Checked) bool {
 }
 
 // choose returns the first door that is open, or the one that was asked for or
-// begun.
-func (r *Run) choose(ctx context.Context, s *State) (Door, []Opening, error) {
+// begun. Behind that one it looks at no other, unless every is to be known: a
+// look may ask a service.
+func (r *Run) choose(ctx context.Context, s *State, every bool) (Door, []Opening, error) {
 	only := r.Only
 	if only == "" && s.open() {
 		only = s.Door
@@ -224,6 +225,9 @@ func (r *Run) choose(ctx context.Context, s *State) (Door, []Opening, error) {
 	var all []Opening
 	var shut Opening
 	for _, d := range r.Doors {
+		if !every && (take != nil || only != "" && only != d.Name()) {
+			continue
+		}
 		o, err := d.Look(ctx)
 		if err != nil {
 			return nil, all, fmt.Errorf("door %s: %w", d.Name(), err)

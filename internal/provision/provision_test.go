@@ -99,16 +99,17 @@ type hatch struct {
 	name  catalog.Door
 	open  Opening
 	enter func(*Journal) (Found, error)
+	looks int
 }
 
 func (h *hatch) Name() catalog.Door                    { return h.name }
-func (h *hatch) Look(context.Context) (Opening, error) { return h.open, nil }
+func (h *hatch) Look(context.Context) (Opening, error) { h.looks++; return h.open, nil }
 func (h *hatch) Enter(_ context.Context, j *Journal, _ Tell) (Found, error) {
 	return h.enter(j)
 }
 
 func gives(name catalog.Door, key string) *hatch {
-	return &hatch{name, Opening{Open: true}, func(*Journal) (Found, error) { return Found{Secret: secret.FromString(key)}, nil }}
+	return &hatch{name: name, open: Opening{Open: true}, enter: func(*Journal) (Found, error) { return Found{Secret: secret.FromString(key)}, nil }}
 }
 
 func service(t *testing.T, id string) agentkeys.Service {
@@ -176,7 +177,7 @@ func TestCut(t *testing.T) {
 		t.Run(cut, func(t *testing.T) {
 			v := &safe{good: map[string]bool{"first": true, "second": true}, cut: cut}
 			keys := []string{"first", "second"}
-			r := run(t, v, &hatch{catalog.Signup, Opening{Open: true}, func(*Journal) (Found, error) {
+			r := run(t, v, &hatch{name: catalog.Signup, open: Opening{Open: true}, enter: func(*Journal) (Found, error) {
 				key := keys[0]
 				keys = keys[1:]
 				return Found{Secret: secret.FromString(key)}, nil
@@ -203,7 +204,7 @@ func TestCut(t *testing.T) {
 func TestAway(t *testing.T) {
 	v := &safe{good: map[string]bool{"found": true}, away: true}
 	entered := 0
-	r := run(t, v, &hatch{catalog.Signup, Opening{Open: true}, func(*Journal) (Found, error) {
+	r := run(t, v, &hatch{name: catalog.Signup, open: Opening{Open: true}, enter: func(*Journal) (Found, error) {
 		entered++
 		return Found{Secret: secret.FromString("found")}, nil
 	}})
@@ -238,7 +239,7 @@ func TestOneAtATime(t *testing.T) {
 func TestResume(t *testing.T) {
 	v := &safe{good: map[string]bool{"k": true}}
 	stop := &recipe.Failure{Stage: recipe.StageRegister, Step: "continue", Kind: recipe.BotCheck}
-	r := run(t, v, gives(catalog.Mint, "k"), &hatch{catalog.Signup, Opening{Open: true}, func(j *Journal) (Found, error) {
+	r := run(t, v, gives(catalog.Mint, "k"), &hatch{name: catalog.Signup, open: Opening{Open: true}, enter: func(j *Journal) (Found, error) {
 		e := recipe.Event{Stage: recipe.StageRegister, Step: "continue", Makes: "account"}
 		return Found{}, errors.Join(j.Begin(t.Context(), e), stop)
 	}})
@@ -299,7 +300,7 @@ func TestAskedAgain(t *testing.T) {
 func TestBroughtMeanwhile(t *testing.T) {
 	v := &safe{good: map[string]bool{"mine": true, "new": true}}
 	stop := &recipe.Failure{Stage: recipe.StageRegister, Step: "continue", Kind: recipe.BotCheck}
-	r := run(t, v, &hatch{catalog.Signup, Opening{Open: true}, func(*Journal) (Found, error) { return Found{}, stop }})
+	r := run(t, v, &hatch{name: catalog.Signup, open: Opening{Open: true}, enter: func(*Journal) (Found, error) { return Found{}, stop }})
 	if _, err := r.Do(t.Context()); !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
@@ -334,7 +335,7 @@ func TestJournalLost(t *testing.T) {
 // door.
 func TestAnotherDoor(t *testing.T) {
 	v := &safe{good: map[string]bool{"k": true}}
-	r := run(t, v, gives(catalog.Consent, "k"), &hatch{catalog.Signup, Opening{Open: true}, func(j *Journal) (Found, error) {
+	r := run(t, v, gives(catalog.Consent, "k"), &hatch{name: catalog.Signup, open: Opening{Open: true}, enter: func(j *Journal) (Found, error) {
 		return Found{}, errors.Join(j.Begin(t.Context(), recipe.Event{Stage: recipe.StageKey, Step: "create", Makes: "key"}), errCut)
 	}})
 	r.Only = catalog.Signup
@@ -348,6 +349,30 @@ func TestAnotherDoor(t *testing.T) {
 	r.Force = true
 	if res, err := r.Do(t.Context()); err != nil || res.Door != catalog.Consent {
 		t.Errorf("%+v, %v", res, err)
+	}
+}
+
+// TestLooksNoFurther: a run looks at no door behind the one that it takes, for a
+// look may ask the service; a plan looks at all.
+func TestLooksNoFurther(t *testing.T) {
+	v := &safe{good: map[string]bool{"k": true}}
+	shut, mint, signup := &hatch{name: catalog.Federate}, gives(catalog.Mint, "k"), gives(catalog.Signup, "k")
+	r := run(t, v, shut, mint, signup)
+	r.Force = true
+	for _, c := range []struct {
+		only catalog.Door
+		want [3]int
+	}{{"", [3]int{1, 1, 0}}, {catalog.Signup, [3]int{1, 1, 1}}} {
+		r.Only = c.only
+		if res, err := r.Do(t.Context()); err != nil || res.Verdict != catalog.Good {
+			t.Fatalf("%+v, %v", res, err)
+		}
+		if got := [3]int{shut.looks, mint.looks, signup.looks}; got != c.want {
+			t.Errorf("with --door %q, looked so often until now: %v, want %v", c.only, got, c.want)
+		}
+	}
+	if p, err := r.Plan(t.Context()); err != nil || len(p.Doors) != 3 {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
 
@@ -375,7 +400,7 @@ func TestJournal(t *testing.T) {
 	v := &safe{good: map[string]bool{"k": true}}
 	log := &diary{}
 	canary := "canary-" + randomText(t)
-	r := run(t, v, &hatch{catalog.Signup, Opening{Open: true}, func(j *Journal) (Found, error) {
+	r := run(t, v, &hatch{name: catalog.Signup, open: Opening{Open: true}, enter: func(j *Journal) (Found, error) {
 		ctx := t.Context()
 		e := recipe.Event{Stage: recipe.StageKey, Step: "create", Makes: "key"}
 		if err := j.Begin(ctx, e); err != nil {
