@@ -15,14 +15,6 @@ type FederationRequest struct {
 	Verify   bool             `json:"verify,omitempty"` // try it first
 }
 
-func (s *Server) showFederation(r *http.Request) (any, error) {
-	svc, err := service(r)
-	if err != nil {
-		return nil, err
-	}
-	return s.host.Federation(r.Context(), svc)
-}
-
 func (s *Server) setFederation(r *http.Request) (any, error) {
 	svc, err := service(r)
 	if err != nil {
@@ -41,14 +33,6 @@ func (s *Server) endFederation(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return s.host.SetFederation(r.Context(), svc, nil, false)
-}
-
-func (s *Server) checkFederation(r *http.Request) (any, error) {
-	svc, err := service(r)
-	if err != nil {
-		return nil, err
-	}
-	return s.host.CheckFederation(r.Context(), svc)
 }
 
 func federationPath(s agentkeys.Service) string { return "/v1/federation/" + s.String() }

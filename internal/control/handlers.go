@@ -30,20 +30,23 @@ func service(r *http.Request) (agentkeys.Service, error) {
 	return agentkeys.ParseService(r.PathValue("service"))
 }
 
+// ofService answers a request that is about a service and says nothing more.
+func ofService[T any](ask func(*local.Host, context.Context, agentkeys.Service) (T, error)) handler {
+	return func(s *Server, r *http.Request) (any, error) {
+		svc, err := service(r)
+		if err != nil {
+			return nil, err
+		}
+		return ask(s.host, r.Context(), svc)
+	}
+}
+
 func agent(r *http.Request) (agentkeys.Agent, error) {
 	return agentkeys.ParseAgent(r.PathValue("agent"))
 }
 
 func (s *Server) listCredentials(r *http.Request) (any, error) {
 	return s.host.Credentials(r.Context())
-}
-
-func (s *Server) showCredential(r *http.Request) (any, error) {
-	svc, err := service(r)
-	if err != nil {
-		return nil, err
-	}
-	return s.host.Credential(r.Context(), svc)
 }
 
 // storeCredential takes the secret as the whole body, so that no JSON decoder

@@ -33,14 +33,6 @@ func (s *Server) removeManagement(r *http.Request) (any, error) {
 	return nil, s.host.RemoveManagement(r.Context(), svc, r.URL.Query().Get("force") == "true")
 }
 
-func (s *Server) rotateKey(r *http.Request) (any, error) {
-	svc, err := service(r)
-	if err != nil {
-		return nil, err
-	}
-	return s.host.RotateKey(r.Context(), svc)
-}
-
 func (s *Server) listMinted(r *http.Request) (any, error) { return s.host.Minted(r.Context()) }
 
 // StoreManagement stores a key that makes keys; it does not clear v.

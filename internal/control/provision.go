@@ -10,14 +10,6 @@ import (
 	"github.com/litentry/agentkeys/internal/secret"
 )
 
-func (s *Server) checkKey(r *http.Request) (any, error) {
-	svc, err := service(r)
-	if err != nil {
-		return nil, err
-	}
-	return s.host.CheckKey(r.Context(), svc)
-}
-
 // drawer is the one that a request is about. A management key has doors of its
 // own, which see to it that keys it made can still be deleted.
 func drawer(r *http.Request) (agentkeys.Service, local.Drawer, error) {

@@ -10,14 +10,6 @@ import (
 
 func (s *Server) listTerms(r *http.Request) (any, error) { return s.host.AllTerms(r.Context()) }
 
-func (s *Server) showTerms(r *http.Request) (any, error) {
-	svc, err := service(r)
-	if err != nil {
-		return nil, err
-	}
-	return s.host.Terms(r.Context(), svc)
-}
-
 func (s *Server) reviewTerms(r *http.Request) (any, error) {
 	svc, err := service(r)
 	if err != nil {
