@@ -125,5 +125,5 @@ func (k keep) Wait(ctx context.Context, w provision.MailWait) (recipe.Mail, erro
 		q.Want = verifymail.Kind(w.Accept[0])
 	}
 	found, err := k.WaitMail(ctx, q, k.progress)
-	return recipe.Mail{Link: secret.FromString(found.Link), Code: secret.FromString(found.Code)}, err
+	return recipe.Mail{ID: found.ID, Link: secret.FromString(found.Link), Code: secret.FromString(found.Code)}, err
 }

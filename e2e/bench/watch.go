@@ -232,7 +232,7 @@ func (k kept) Wait(ctx context.Context, w provision.MailWait) (recipe.Mail, erro
 	k.w.mu.Lock()
 	k.w.came = time.Now()
 	k.w.mu.Unlock()
-	return recipe.Mail{Link: secret.FromString(found.Link), Code: secret.FromString(found.Code)}, err
+	return recipe.Mail{ID: found.ID, Link: secret.FromString(found.Link), Code: secret.FromString(found.Code)}, err
 }
 
 // used is the processor time of this process, in ms.

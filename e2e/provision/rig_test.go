@@ -100,6 +100,7 @@ func (r *rig) begin(made bool, change ...func(*chrome.Options)) (*recipe.Run, *c
 	}
 	r.t.Cleanup(func() { _ = b.Close() })
 	r.needs, r.steps = nil, nil
+	r.box.skip()
 	return &recipe.Run{
 		Recipe: r.entry.Recipe, Page: b.Page(), CheckKey: r.entry.CheckKey, Made: made,
 		Value: r.value, Mail: r.mail, Human: r.human,
@@ -242,6 +243,20 @@ var (
 	letterLink = regexp.MustCompile(`https://[^\s<>"]+`)
 	letterCode = regexp.MustCompile(`\b\d{6}\b`)
 )
+
+// skip passes over what has come: a run reads no mail from before it began.
+func (b *box) skip() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read = len(b.letters)
+}
+
+// rewind has all that was sent come once more.
+func (b *box) rewind() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read = 0
+}
 
 // wait returns what the next letter to an address holds.
 func (b *box) wait(ctx context.Context, address string, timeout time.Duration) (link, code string, err error) {

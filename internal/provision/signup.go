@@ -281,6 +281,9 @@ func (s *Signup) run(r *catalog.Recipe, b Browser, j *Journal, login Login, know
 			})
 			s.hide(m.Link)
 			s.hide(m.Code)
+			if err == nil {
+				known = append(known, m.ID) // what it brings counts once
+			}
 			return m, err
 		},
 		Human: func(ctx context.Context, need recipe.Need, look func(context.Context) (bool, error)) error {

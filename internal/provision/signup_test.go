@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
@@ -112,3 +114,48 @@ func TestLoginIsKeptFirst(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// mails come one by one, and what was asked for is kept.
+type mails struct {
+	postbox
+	next  []recipe.Mail
+	waits []MailWait
+}
+
+func (m *mails) Wait(_ context.Context, w MailWait) (recipe.Mail, error) {
+	w.Known = slices.Clone(w.Known)
+	m.waits = append(m.waits, w)
+	if len(m.next) == 0 {
+		return recipe.Mail{}, errors.New("none came")
+	}
+	out := m.next[0]
+	m.next = m.next[1:]
+	return out, nil
+}
+
+// TestMailCountsOnce: neither what came before a run nor what it has been given
+// is given to it again.
+func TestMailCountsOnce(t *testing.T) {
+	e, err := catalog.Lookup(service(t, "openrouter"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func(s string) agentkeys.MessageID { return agentkeys.Must(agentkeys.ParseMessageID(s)) }
+	post := &mails{next: []recipe.Mail{{ID: id("one")}, {ID: id("two")}}}
+	s := &Signup{Entry: e, Post: post}
+	run := s.run(e.Recipe, window{}, &Journal{}, Login{Address: "a@mail.example"}, []agentkeys.MessageID{id("before")}, nil)
+	for range 3 {
+		_, _ = run.Mail(t.Context(), []string{"link"}, time.Minute)
+	}
+	want := [][]agentkeys.MessageID{{id("before")}, {id("before"), id("one")}, {id("before"), id("one"), id("two")}}
+	for i, w := range post.waits {
+		if !slices.Equal(w.Known, want[i]) {
+			t.Errorf("wait %d knows %v, want %v", i, w.Known, want[i])
+		}
+	}
+}
+
+// window is a browser that nobody looks at.
+type window struct{ Browser }
+
+func (window) Page() recipe.Page { return nil }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/litentry/agentkeys/internal/secret"
 )
 
 // personTime is how long a person may take where a step says less.
@@ -157,15 +159,40 @@ func samePage(a, b string) bool {
 // codeTime is what there is to type a code in, once it has come.
 const codeTime = 30 * time.Second
 
-// mail waits for the mail of this run, and watches the page meanwhile: it may
-// say that none will come.
+// mail waits for the mail of this run, and does what it says. A link that the
+// page calls wrong may be that of a mail that was late: another run's, cut after
+// it had been asked for. Then the next mail is waited for.
 func (c *course) mail(ctx context.Context) error {
-	m, err := c.await(ctx)
-	defer m.Link.Clear()
-	defer m.Code.Clear()
-	if err != nil {
-		return err
+	var refused error
+	var before secret.Value
+	defer func() { before.Clear() }()
+	for range again {
+		m, err := c.await(ctx, c.step.Timeout-c.event.Mail)
+		switch {
+		case err != nil && refused != nil && ctx.Err() == nil:
+			return refused
+		case err != nil:
+			return err
+		case refused != nil && m.Link.Equal(before):
+			m.Clear()
+			return refused
+		}
+		err = c.bring(ctx, m)
+		before.Clear()
+		before = m.Link
+		m.Code.Clear()
+		var f *Failure
+		if before.IsZero() || !errors.As(err, &f) || f.Kind != Wrong {
+			return err
+		}
+		refused, c.blind = err, true // the page is of that link, and stays it
 	}
+	return refused
+}
+
+// bring opens the link of a mail or types its code, whichever the step would
+// rather.
+func (c *course) bring(ctx context.Context, m Mail) error {
 	c.spent, c.limit = 0, min(c.step.Timeout, codeTime)
 	for _, how := range c.step.Accept {
 		switch {
@@ -186,7 +213,7 @@ func (c *course) mail(ctx context.Context) error {
 var errLink = errors.New("the link of the mail leads elsewhere")
 
 // await waits for the mail. Run.Mail has its goroutine, and the page this one.
-func (c *course) await(ctx context.Context) (Mail, error) {
+func (c *course) await(ctx context.Context, timeout time.Duration) (Mail, error) {
 	type answer struct {
 		mail Mail
 		err  error
@@ -198,7 +225,7 @@ func (c *course) await(ctx context.Context) (Mail, error) {
 	got := make(chan answer, 1)
 	start, human := time.Now(), c.event.Human
 	go func() {
-		m, err := c.Mail(waiting, c.step.Accept, c.step.Timeout)
+		m, err := c.Mail(waiting, c.step.Accept, timeout)
 		got <- answer{m, err}
 		arrived()
 	}()
@@ -226,8 +253,7 @@ func (c *course) await(ctx context.Context) (Mail, error) {
 		}
 		cancel()
 		a := <-got
-		a.mail.Link.Clear()
-		a.mail.Code.Clear()
+		a.mail.Clear()
 		over()
 		return Mail{}, err
 	}

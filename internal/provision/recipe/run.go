@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
 	"github.com/litentry/agentkeys/internal/secret"
 )
@@ -18,7 +19,8 @@ type Run struct {
 	// engine clears it.
 	Value func(context.Context, catalog.Value) (secret.Value, error)
 	// Mail waits for the mail of this run, for as long as timeout. accept is
-	// link, code or both.
+	// link, code or both. It is called again where a mail's link was of no use,
+	// and does not bring the same mail twice.
 	Mail func(ctx context.Context, accept []string, timeout time.Duration) (Mail, error)
 	// Human has a person do something; look tells whether it is done by now, and
 	// is called from its goroutine alone. It returns nil when look said so, and
@@ -40,9 +42,16 @@ type Run struct {
 	Sleep func(context.Context, time.Duration) error
 }
 
-// Mail is what a mail brought: a link or a code.
+// Mail is what a mail brought: a link, a code, or both.
 type Mail struct {
+	ID         agentkeys.MessageID
 	Link, Code secret.Value
+}
+
+// Clear forgets both.
+func (m Mail) Clear() {
+	m.Link.Clear()
+	m.Code.Clear()
 }
 
 // Need is what a person is wanted for.
