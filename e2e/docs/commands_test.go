@@ -1,12 +1,15 @@
 package docs
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -18,16 +21,25 @@ type command struct {
 
 func (c command) name() string { return strings.Join(c.path, " ") }
 
-// commands asks the program for all its commands, as the shell's completion
-// does.
+// commands are all commands of the program.
 func commands(t *testing.T) []command {
 	t.Helper()
+	list, err := askForCommands()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(list)
+}
+
+// askForCommands asks the program for its commands, as the shell's completion
+// does, once: it takes more than a hundred starts.
+var askForCommands = sync.OnceValues(func() (_ []command, err error) {
 	ask := func(args ...string) string {
 		cmd := exec.Command(filepath.Join(program, "agentkeys"), args...)
-		cmd.Env = []string{"HOME=" + t.TempDir()}
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("agentkeys %v: %v", args, err)
+		cmd.Env = []string{"HOME=" + program}
+		out, failed := cmd.Output()
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("agentkeys %v: %w", args, failed))
 		}
 		return string(out)
 	}
@@ -52,8 +64,9 @@ func commands(t *testing.T) []command {
 		}
 		return list
 	}
-	return walk([]string{"agentkeys"})
-}
+	list := walk([]string{"agentkeys"})
+	return list, err
+})
 
 const referenceHead = `# Commands
 

@@ -37,7 +37,8 @@ var agentkeys = func() func(t *testing.T) string {
 				t.Fatal(err)
 			}
 			dir = d
-			build := exec.Command("go", "build", "-o", dir, "github.com/litentry/agentkeys/cmd/agentkeys")
+			// Linked once for all packages: what go run starts is cached.
+			build := exec.Command("go", "run", "-exec", "cp", "github.com/litentry/agentkeys/cmd/agentkeys", dir)
 			if out, err := build.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}

@@ -62,11 +62,12 @@ func Program(t testing.TB) string {
 			built.err = copyProgram(ready, built.bin)
 			return
 		}
-		args := []string{"build", "-o", built.bin}
+		// Linked once for all packages: what go run starts is cached.
+		args := []string{"run", "-exec", "cp"}
 		if os.Getenv("AGENTKEYS_E2E_RACE") != "" {
 			args = append(args, "-race")
 		}
-		out, err := exec.Command("go", append(args, "github.com/litentry/agentkeys/cmd/agentkeys")...).CombinedOutput()
+		out, err := exec.Command("go", append(args, "github.com/litentry/agentkeys/cmd/agentkeys", built.bin)...).CombinedOutput()
 		if built.err = err; err != nil {
 			built.err = errors.New(string(out))
 		}
