@@ -187,7 +187,7 @@ func TestPlacements(t *testing.T) {
 			t.Errorf("%s does not strip ?%s=", e.ID, q)
 		}
 	}
-	if h := lookup(t, "anthropic").Headers; len(h) != 1 || h[0] != (ConstHeader{"Anthropic-Version", "2023-06-01", true}) {
+	if h := lookup(t, "anthropic").Headers; len(h) != 1 || h[0] != (ConstHeader{Name: "Anthropic-Version", Value: "2023-06-01", IfAbsent: true}) {
 		t.Errorf("anthropic: %+v", h)
 	}
 }

@@ -83,6 +83,7 @@ func TestDoorsAreRefused(t *testing.T) {
 		"a long setup":        {setup, lines(20, "    - Line %d.\n") + setup, "at most 20"},
 		"a longer setup":      {admin, lines(20, "    - Line %d.\n") + admin, "at most 20"},
 		"no inject":           {"  headers: none\n  setup", "  setup", `"headers" is missing`},
+		"a list or none":      {"  headers: none\n  setup", "  headers:\n    - name: X-List\n      value: a\n      if_absent: true\n      merge: true\n  setup", "either if_absent or merge"},
 		"a host header":       {"  inject:\n    - header: Authorization\n      prefix: \"Bearer \"\n  headers: none\n  setup", "  inject:\n    - header: Host\n  headers: none\n  setup", "never put there"},
 		"a shut door":         {"  federate:\n    state: unknown", "  federate:\n    state: unsupported", "needs no federation"},
 		"a shut mint":         {"  mint:\n    state: unknown", "  mint:\n    state: unsupported", "needs no minting"},
@@ -152,7 +153,7 @@ func TestDoorsOfServices(t *testing.T) {
 			t.Errorf("%s:\n%s\n%s", id, f, m)
 		}
 	}
-	if h := lookup(t, "anthropic").Federation.Headers; len(h) != 2 || h[1] != (ConstHeader{Name: "Anthropic-Beta", Value: "oauth-2025-04-20"}) {
+	if h := lookup(t, "anthropic").Federation.Headers; len(h) != 2 || h[1] != (ConstHeader{Name: "Anthropic-Beta", Value: "oauth-2025-04-20", Merge: true}) {
 		t.Errorf("%+v", h)
 	}
 }

@@ -74,6 +74,9 @@ type ConstHeader struct {
 	Name, Value string
 	// IfAbsent leaves a value of the agent's alone.
 	IfAbsent bool
+	// Merge adds the value to the agent's, which are a list (RFC 9110 section
+	// 5.6.1). Not with IfAbsent.
+	Merge bool
 }
 
 // Strip is what is removed from an agent's request, beyond what is removed

@@ -125,7 +125,12 @@ func (d *document) placement(n *yaml.Node) Placement {
 func (d *document) constHeader(n *yaml.Node) ConstHeader {
 	m := d.mapping(n)
 	defer m.done()
-	return ConstHeader{d.header(m.take("name")), d.str(m.take("value")), d.yes(m.maybe("if_absent"))}
+	h := ConstHeader{Name: d.header(m.take("name")), Value: d.str(m.take("value")), IfAbsent: d.yes(m.maybe("if_absent"))}
+	merge := m.maybe("merge")
+	if h.Merge = d.yes(merge); h.Merge && h.IfAbsent {
+		d.fail(merge, "it is either if_absent or merge")
+	}
+	return h
 }
 
 func (d *document) strip(n *yaml.Node) Strip {

@@ -114,7 +114,7 @@ func compile(e *catalog.Entry) (*inject.Route, error) {
 		}
 	}
 	r := &inject.Route{
-		Service: e.ID, Base: e.Base, Constant: http.Header{},
+		Service: e.ID, Base: e.Base, Constant: http.Header{}, Merged: http.Header{},
 		StripHeaders: e.Strip.Headers, StripQuery: e.Strip.Query,
 		Policy: e.Policy(), Transport: inject.NewTransport(opts), Exchanged: e.Owner.Federation != nil,
 	}
@@ -122,10 +122,14 @@ func compile(e *catalog.Entry) (*inject.Route, error) {
 		r.Place = append(r.Place, inject.Placement{Header: p.Header, Prefix: p.Prefix, Query: p.Query})
 	}
 	for _, h := range e.Headers {
-		r.Constant.Add(h.Name, h.Value)
-		if !h.IfAbsent {
+		switch {
+		case h.Merge:
+			r.Merged.Add(h.Name, h.Value)
+			continue
+		case !h.IfAbsent:
 			r.StripHeaders = append(r.StripHeaders, h.Name)
 		}
+		r.Constant.Add(h.Name, h.Value)
 	}
 	if e.Usage.Pricing != catalog.PricingUnknown {
 		r.Meter = func() inject.Meter { return &meter{entry: e} }

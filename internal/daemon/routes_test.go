@@ -89,6 +89,10 @@ func TestRoutesConstantHeaders(t *testing.T) {
 	if err != nil || !slices.Contains(r.StripHeaders, "X-Insisted") || slices.Contains(r.StripHeaders, "X-Default") {
 		t.Errorf("%v %v", r, err)
 	}
+	e.Headers = []catalog.ConstHeader{{Name: "X-List", Value: "a", Merge: true}}
+	if r, err = compile(&e); err != nil || r.Merged.Get("X-List") != "a" || len(r.Constant) != 0 || slices.Contains(r.StripHeaders, "X-List") {
+		t.Errorf("%v %v", r, err)
+	}
 	e.Headers = []catalog.ConstHeader{{Name: "X-Bad", Value: "a\r\nX-Smuggled: b"}}
 	if _, err := compile(&e); !errors.Is(err, inject.ErrRoute) {
 		t.Errorf("a line break in a header: %v", err)

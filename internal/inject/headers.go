@@ -2,6 +2,7 @@ package inject
 
 import (
 	"encoding/base64"
+	"iter"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -57,11 +58,15 @@ func canonical(name string) string {
 }
 
 func (c *compiled) kindOf(name string) kind {
+	as := name
 	if strings.IndexByte(name, '_') >= 0 {
 		name = canonical(name)
 	}
 	if k, ok := requestHeaders[name]; ok {
 		return k
+	}
+	if c != nil && as != name && c.merged[name] != nil {
+		return drop // a second one, to a server that folds the two names
 	}
 	if strings.HasPrefix(name, "X-Forwarded-") {
 		return drop
@@ -72,6 +77,40 @@ func (c *compiled) kindOf(name string) kind {
 		}
 	}
 	return keep
+}
+
+// merged adds to what the agent sent of a list whichever of ours it lacks, in
+// one line: some servers read no more than the first. The agent's elements stay
+// as they are. theirs, which belongs to the agent's request, is not changed.
+func merged(theirs, ours []string) []string {
+	had := map[string]bool{}
+	var list []string
+	for _, line := range theirs {
+		for e := range elements(line) {
+			had[e] = true
+			list = append(list, e)
+		}
+	}
+	for _, e := range ours {
+		if !had[e] {
+			had[e] = true
+			list = append(list, e)
+		}
+	}
+	return []string{strings.Join(list, ",")}
+}
+
+// elements are those of a list (RFC 9110 section 5.6.1), which may have empty
+// ones, that count for nothing. A comma within quotes parts it too: put together
+// again they are what they were, but for spaces around such a comma.
+func elements(line string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for e := range strings.SplitSeq(line, ",") {
+			if e = textproto.TrimString(e); e != "" && !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // maxPresented bounds the candidates that Identify has to look at.

@@ -127,6 +127,39 @@ func TestConstantHeaders(t *testing.T) {
 	}
 }
 
+// A header that is a list keeps what the agent sent, in its order, and has ours
+// once, whatever the agent does to keep it out.
+func TestMergedHeaders(t *testing.T) {
+	u := new(recorder)
+	route := upstream(t, false, u.ServeHTTP)
+	route.Merged = http.Header{"anthropic-beta": {"oauth-1", "second-1, third-1"}}
+	addr := serve(t, newBackend(route), Options{})
+	for name, c := range map[string]struct{ lines, want string }{
+		"none":          {"", "oauth-1,second-1,third-1"},
+		"one":           {"anthropic-beta: tools-1", "tools-1,oauth-1,second-1,third-1"},
+		"two lines":     {"Anthropic-Beta: b-1, a-1\r\nanthropic-beta: c-1", "b-1,a-1,c-1,oauth-1,second-1,third-1"},
+		"has one":       {"anthropic-beta: a-1 ,second-1\t, b-1", "a-1,second-1,b-1,oauth-1,third-1"},
+		"has all":       {"anthropic-beta: third-1,oauth-1\r\nanthropic-beta: second-1", "third-1,oauth-1,second-1"},
+		"part of one":   {"anthropic-beta: oauth-10, xoauth-1", "oauth-10,xoauth-1,oauth-1,second-1,third-1"},
+		"its own twice": {"anthropic-beta: a-1, a-1", "a-1,a-1,oauth-1,second-1,third-1"},
+		"empty":         {"anthropic-beta:\r\nanthropic-beta: ,, ,a-1,", "a-1,oauth-1,second-1,third-1"},
+		"underscore":    {"anthropic_beta: a-1", "oauth-1,second-1,third-1"},
+		"hop":           {"anthropic-beta: a-1\r\nConnection: anthropic-beta", "oauth-1,second-1,third-1"},
+		"quoted":        {`anthropic-beta: a="x,y"`, `a="x,y",oauth-1,second-1,third-1`},
+	} {
+		if c.lines != "" {
+			c.lines += "\r\n"
+		}
+		for range 2 { // nothing is kept from one request to the next
+			answer := raw(t, addr, "GET /openrouter/a HTTP/1.1\r\nHost: "+addr+"\r\nX-Api-Key: "+placeholder+"\r\n"+c.lines+"Connection: close\r\n\r\n")
+			seen := strings.Join(u.take(), "")
+			if statusOf(answer) != 200 || !strings.Contains(seen, "Anthropic-Beta: "+c.want+"\r\n") || strings.Count(strings.ToLower(strings.ReplaceAll(seen, "_", "-")), "anthropic-beta") != 1 {
+				t.Errorf("%s: %d, upstream saw %q", name, statusOf(answer), seen)
+			}
+		}
+	}
+}
+
 func TestNoUserAgentIsMadeUp(t *testing.T) {
 	u := new(recorder)
 	addr := serve(t, newBackend(upstream(t, false, u.ServeHTTP)), Options{})
@@ -288,6 +321,10 @@ func TestRouteValidate(t *testing.T) {
 		"Host": func(r *Route) { r.Place = []Placement{{Header: "host"}} }, "length": func(r *Route) { r.Place = []Placement{{Header: "Content-Length"}} }, "coding": func(r *Route) { r.Place = []Placement{{Header: "transfer_encoding"}} },
 		"header name": func(r *Route) { r.Place = []Placement{{Header: "A B"}} }, "line break in the prefix": func(r *Route) { r.Place = []Placement{{Header: "A", Prefix: "x\r\nB: "}} }, "leading space": func(r *Route) { r.Place = []Placement{{Header: "A", Prefix: " x"}} },
 		"constant Host": func(r *Route) { r.Constant = http.Header{"Host": {"x"}} }, "constant value": func(r *Route) { r.Constant = http.Header{"A": {"x\ny"}} }, "strip": func(r *Route) { r.StripHeaders = []string{"a:b"} },
+		"list of the framing": func(r *Route) { r.Merged = http.Header{"Connection": {"x"}} }, "list of a credential": func(r *Route) { r.Merged = http.Header{"Authorization": {"x"}} },
+		"list value": func(r *Route) { r.Merged = http.Header{"A": {"x\ny"}} }, "list name": func(r *Route) { r.Merged = http.Header{"a_b": {"x"}} },
+		"list and constant": func(r *Route) { r.Merged, r.Constant = http.Header{"A": {"x"}}, http.Header{"a": {"x"}} },
+		"list and place":    func(r *Route) { r.Merged, r.Place = http.Header{"X-Odd": {"x"}}, []Placement{{Header: "x-odd"}} },
 	} {
 		r := ok()
 		if change(r); r.Validate() == nil {

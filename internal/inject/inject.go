@@ -71,6 +71,9 @@ type Route struct {
 	Exchanged bool
 	// Constant headers are set if the agent did not set them.
 	Constant http.Header
+	// Merged headers are lists (RFC 9110 section 5.6.1): to what the agent sent
+	// is added what it lacks of them.
+	Merged http.Header
 	// StripHeaders and StripQuery are dropped from requests besides the
 	// generic set and the places of Place, and searched for placeholders.
 	StripHeaders, StripQuery []string

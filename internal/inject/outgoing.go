@@ -50,6 +50,9 @@ func (c *compiled) request(ctx context.Context, r *http.Request, t target, heade
 			header[name] = values
 		}
 	}
+	for name, ours := range c.merged {
+		header[name] = merged(header[name], ours)
+	}
 	if _, ok := header["User-Agent"]; !ok {
 		header["User-Agent"] = noUserAgent
 	}

@@ -27,6 +27,7 @@ type compiled struct {
 	strip      map[string]struct{} // canonical header names
 	stripQuery map[string]struct{} // as foldKey has them
 	constant   http.Header
+	merged     map[string][]string // elements by canonical name
 	meterKeys  []string
 }
 
@@ -70,7 +71,7 @@ func newCompiled(r *Route) (*compiled, error) {
 	}
 	c := &compiled{
 		prefix: "/" + r.Service.String(), strip: map[string]struct{}{}, stripQuery: map[string]struct{}{},
-		constant: http.Header{}, meterKeys: r.MeterKeys,
+		constant: http.Header{}, merged: map[string][]string{}, meterKeys: r.MeterKeys,
 	}
 	if c.meterKeys == nil {
 		c.meterKeys = []string{"usage", "cost"}
@@ -107,6 +108,21 @@ func newCompiled(r *Route) (*compiled, error) {
 			}
 		}
 		c.constant[textproto.CanonicalMIMEHeaderKey(name)] = values
+	}
+	for name, values := range r.Merged {
+		name = textproto.CanonicalMIMEHeaderKey(name)
+		_, twice := c.constant[name]
+		if _, stripped := c.strip[name]; twice || stripped || requestHeaders[name] != keep || name != canonical(name) {
+			return nil, errors.New("a header that no list can be added to")
+		}
+		for _, v := range values {
+			if !injectable(name) || !isFieldValue(v) {
+				return nil, errors.New("a list that cannot be sent")
+			}
+			for e := range elements(v) {
+				c.merged[name] = append(c.merged[name], e)
+			}
+		}
 	}
 	return c, nil
 }

@@ -74,6 +74,9 @@ func verifyOn(ctx context.Context, e *catalog.Entry, route *inject.Route, v secr
 	for k, vs := range route.Constant {
 		req.Header[k] = vs
 	}
+	for k, vs := range route.Merged {
+		req.Header[k] = vs
+	}
 	q := req.URL.Query()
 	for _, p := range route.Place {
 		if p.Header != "" {

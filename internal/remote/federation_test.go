@@ -105,8 +105,8 @@ func (m *machine) lend(svc agentkeys.Service) {
 }
 
 // client sends requests to the played API as coder's program does, which
-// believes to have a key.
-func (m *machine) client() func() (int, string) {
+// believes to have a key, with headers that ask for betas.
+func (m *machine) client(betas ...string) func() (int, string) {
 	m.t.Helper()
 	s, err := m.StartSession(m.t.Context(), coder, time.Hour)
 	if err != nil {
@@ -125,6 +125,7 @@ func (m *machine) client() func() (int, string) {
 		}
 		req.Header.Set("X-Api-Key", "sk-ant-api03-"+book.TokenMark+s.Token)
 		req.Header.Set("Anthropic-Version", "2023-06-01")
+		req.Header["Anthropic-Beta"] = betas
 		resp, err := tr.RoundTrip(req)
 		if err != nil {
 			return 0, err.Error()
@@ -196,8 +197,13 @@ func TestFederation(t *testing.T) {
 	for range 5 {
 		served(t, ask)
 	}
+	// What an agent asks for by a header that the token needs as well is kept.
+	served(t, m.client("tools-1", "tools-2"))
+	if all := p.api.Requests(); all[len(all)-1].Header.Get("Anthropic-Beta") != "tools-1,tools-2,oauth-2025-04-20" {
+		t.Errorf("%q", all[len(all)-1].Header["Anthropic-Beta"])
+	}
 	if n := len(p.ex.Asked()); n != 2 {
-		t.Errorf("%d exchanges for a check and five requests", n)
+		t.Errorf("%d exchanges for a check and six requests", n)
 	}
 	for _, r := range p.api.Requests() {
 		if r.Key == "" || r.Header.Get("X-Api-Key") != "" || len(r.Header.Values("Authorization")) != 1 || !strings.Contains(r.Header.Get("Anthropic-Beta"), "oauth-2025-04-20") {
