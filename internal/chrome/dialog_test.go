@@ -19,7 +19,7 @@ func TestPasskeysTakeNoKeys(t *testing.T) {
 	r.open(shop + "/")
 	r.click("#f")
 	// The window comes when it comes; keys are pressed for as long as it may take.
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for range 20 {
 		if err := r.tab.main.Call(ctx, input.DispatchKeyEvent.Method, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeChar, Text: "x"}, nil); err != nil {
@@ -34,6 +34,8 @@ func TestPasskeysTakeNoKeys(t *testing.T) {
 // the answer is no, and the page can be used.
 func TestDialogs(t *testing.T) {
 	s := newSite(t)
+	s.page(shop+"/next", `<p id=next>next`)
+	r := launch(t, s)
 	const form = `<input id=f><button id=b onclick="document.getElementById('o').textContent = document.getElementById('f').value">Go</button><p id=o>-</p>`
 	for name, script := range map[string]string{
 		"before the document is ready": `alert('a')`,
@@ -51,9 +53,8 @@ func TestDialogs(t *testing.T) {
 		"print":                        `print()`,
 	} {
 		t.Run(name, func(t *testing.T) {
+			r.t = t
 			s.page(shop+"/", `<script>`+script+`</script>`+form)
-			s.page(shop+"/next", `<p id=next>next`)
-			r := launch(t, s)
 			r.open(shop + "/")
 			r.do("#f", text("words"))
 			r.click("#b")

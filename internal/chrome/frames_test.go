@@ -25,6 +25,7 @@ func TestFrameURL(t *testing.T) {
 // may follow.
 func TestBadge(t *testing.T) {
 	s := newSite(t)
+	r := launch(t, s)
 	const at = `<iframe width=256 height=60 src="https://www.google.com/recaptcha/api2/`
 	for html, want := range map[string]bool{
 		at + `anchor?ar=1&k=x&size=invisible"></iframe>`: false,
@@ -32,12 +33,10 @@ func TestBadge(t *testing.T) {
 		at + `bframe?k=x&size=invisible"></iframe>`:      true,
 	} {
 		s.page(shop+"/", `<p id=p>x</p>`+html)
-		r := launch(t, s)
 		r.open(shop + "/")
 		v := r.until("the frame", func(v recipe.View) bool { return len(v.Frames) == 1 })
 		if _, bot := recipe.BotCheckIn(v.Frames); bot != want {
 			t.Errorf("%s is a bot check: %t", html, bot)
 		}
-		_ = r.Close()
 	}
 }

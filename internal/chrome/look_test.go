@@ -216,7 +216,7 @@ func TestFrames(t *testing.T) {
 	s.page(shop+"/inner", inner)
 	s.page(login+"/inner", inner+`<iframe src="https://`+shop+`/leaf" width=150 height=60></iframe>`)
 	s.page(shop+"/leaf", `<button id=leaf onclick="this.textContent='leaf clicked'">leaf</button>`)
-	s.page(evil+"/check", `<p id=bot>I am human</p><button id=botb>x</button>`)
+	r := launch(t, s)
 	for name, frame := range map[string]string{
 		"same host":                  `<iframe src="/inner?secret=1#x" style="border:5px solid;padding:7px" width=300 height=200></iframe>`,
 		"same host in a closed root": `<div id=host></div><script>document.getElementById('host').attachShadow({mode:'closed'}).innerHTML='<iframe src="/inner?secret=1" width=300 height=200></iframe>'</script>`,
@@ -224,11 +224,7 @@ func TestFrames(t *testing.T) {
 		"srcdoc":                     `<iframe srcdoc="` + strings.ReplaceAll(inner, `"`, "&quot;") + `" width=300 height=200></iframe>`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := launch(t, s, func(o *Options) {
-				if name == "listed host" {
-					o.Site = s.addr
-				}
-			})
+			r.t = t
 			s.page(shop+"/", `<iframe style="display:none" src="/inner"></iframe><iframe style="width:0;height:0;border:0" src="/inner"></iframe><p>text</p><div style="height:1500px"></div>`+frame)
 			r.open(shop + "/")
 			r.do("#in", recipe.Act{Type: secret.FromString("words")})

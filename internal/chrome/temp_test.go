@@ -149,13 +149,14 @@ func TestLongPathWithoutRoot(t *testing.T) {
 // of our own making.
 func TestSweepRemovesOnlyOurs(t *testing.T) {
 	victim := filepath.Join(t.TempDir(), "ak-aaaaaaaaaaaaaaaa")
-	inTemp := filepath.Join(tempRoot, "ak-not-one-of-ours")
-	for _, dir := range []string{victim, inTemp} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = os.Remove(dir) }()
+	if err := os.Mkdir(victim, 0o700); err != nil {
+		t.Fatal(err)
 	}
+	inTemp, err := os.MkdirTemp(tempRoot, "ak-not-one-of-ours-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.Remove(inTemp) }()
 	for _, says := range []string{victim, inTemp, "", "/", tempRoot, tempRoot + "/../etc", tempRoot + "/x/../ak-aaaaaaaaaaaaaaaa", "ak-aaaaaaaaaaaaaaaa"} {
 		lock, err := os.CreateTemp(t.TempDir(), "lock")
 		if err != nil {
