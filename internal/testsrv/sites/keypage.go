@@ -70,7 +70,7 @@ func (k keyPage) list(c *call, more map[string]any) answer {
 	return answer{page: &page{title: k.title, body: keyBody, data: data, wide: true}}
 }
 
-var keyBody = template.Must(template.New("keys").Parse(`<div class="bar"><div><h1>{{.Title}}</h1><p class="sub">{{.Sub}}</p></div>
+var keyBody = body(`<div class="bar"><div><h1>{{.Title}}</h1><p class="sub">{{.Sub}}</p></div>
 <button class="main" type="button" data-open="create">{{.Create}}</button></div>
 {{with .Error}}<p role="alert">{{.}}</p>{{end}}
 <table><thead><tr><th>Name</th><th>Key</th><th></th></tr></thead><tbody>
@@ -98,4 +98,4 @@ if (made) {
   made.querySelector("[data-copy]").onclick = () => navigator.clipboard.writeText(made.querySelector("[data-key]").textContent);
   made.addEventListener("close", () => made.remove());
 }
-</script>`))
+</script>`)

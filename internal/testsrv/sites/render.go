@@ -3,9 +3,11 @@ package sites
 import (
 	"encoding/json"
 	"html/template"
+	"io"
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // page is what the layout is put around. data is the body's, which also has
@@ -13,13 +15,22 @@ import (
 // looks.
 type page struct {
 	title string
-	body  *template.Template
+	body  *markup
 	data  map[string]any
 	wide  bool // a page of the console, and not a card
 }
 
-// body makes the template of a page.
-func body(text string) *template.Template { return template.Must(template.New("body").Parse(text)) }
+// markup is a template that is parsed when it is first shown: the program that
+// holds the demo starts often, and shows none.
+type markup struct{ parsed func() *template.Template }
+
+// Execute writes the template with data put in.
+func (m *markup) Execute(w io.Writer, data any) error { return m.parsed().Execute(w, data) }
+
+// body makes the markup of a page.
+func body(text string) *markup {
+	return &markup{sync.OnceValue(func() *template.Template { return template.Must(template.New("body").Parse(text)) })}
+}
 
 var noticeBody = body(`<h1>{{.Title}}</h1><p role="alert">{{.Text}}</p>`)
 
@@ -93,7 +104,7 @@ func (s *Site) layout(c *call, p *page) string {
 	return all.String()
 }
 
-var layoutPage = template.Must(template.New("layout").Parse(`<!doctype html>
+var layoutPage = body(`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{{.Title}} | {{.Site.Name}}</title><link rel="icon" href="data:,"><style>
 :root{--accent:{{.Site.Accent}};--ink:{{.Site.Ink}};{{if .Site.Dark}}--bg:#0d0d0d;--card:#161616;--line:#2b2b2b;--text:#f2f2f2;--dim:#9a9a9a{{else}}--bg:#f7f7f8;--card:#fff;--line:#e2e2e6;--text:#18181b;--dim:#6b6b76{{end}}}
@@ -118,4 +129,4 @@ dialog{border:1px solid var(--line);border-radius:14px;background:var(--card);co
 dialog h2{margin:0 0 6px;font-size:18px}dialog .row{display:flex;gap:10px;justify-content:flex-end;margin-top:22px}.secret{display:block;word-break:break-all;background:var(--bg);border:1px solid var(--line);border-radius:8px;padding:11px;margin-top:12px}
 .digits{display:flex;gap:8px;justify-content:center;margin:18px 0}.digits input{text-align:center;font-size:20px!important;padding:9px 0!important;width:46px!important}
 </style></head><body><header><a class="home" href="/"><span class="mark">{{.Initial}}</span>{{.Site.Name}}</a>{{if and .Who .Wide}}{{range .Site.Nav}}<a href="{{.To}}">{{.Text}}</a>{{end}}<span class="who">{{.Who}}</span>{{end}}</header>
-<main>{{.Body}}</main></body></html>`))
+<main>{{.Body}}</main></body></html>`)

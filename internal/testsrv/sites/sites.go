@@ -42,8 +42,8 @@ var plans = map[string]func() *plan{
 	"gemini":       gemini,
 }
 
-// variants holds what a site does otherwise, by name.
-var variants = hostile()
+// variants returns what a site does otherwise, by name.
+var variants = sync.OnceValue(hostile)
 
 // Variant names what a site does otherwise; "" is the good one.
 type Variant string
@@ -121,9 +121,11 @@ func Start(opts Options) (*Site, error) {
 	if !ok {
 		return nil, fmt.Errorf("sites: %q is not played", opts.Service)
 	}
-	v, ok := variants[opts.Variant]
-	if !ok && opts.Variant != "" {
-		return nil, fmt.Errorf("sites: there is no variant %q", opts.Variant)
+	var v variant
+	if opts.Variant != "" {
+		if v, ok = variants()[opts.Variant]; !ok {
+			return nil, fmt.Errorf("sites: there is no variant %q", opts.Variant)
+		}
 	}
 	if opts.Addr == "" {
 		opts.Addr = "127.0.0.1:0"
