@@ -64,7 +64,7 @@ func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route
 	}
 	v, err := b.cache.get(ctx, p, r.Time)
 	if err != nil {
-		_ = b.opts.Decider.Settle(p, b.opts.Now(), grant.Outcome{Reason: "credential not readable", Unsent: true})
+		_ = b.opts.Decider.Settle(p, b.opts.Now(), grant.Outcome{Reason: unlent(ctx, err), Unsent: true})
 		if b.opts.Directory.Grant(c.Agent, route.Service) != g {
 			// It was revoked meanwhile, and the credential went with it.
 			err = &grant.Denial{Code: grant.CodeNoGrant, Detail: "the grant was revoked"}
@@ -91,6 +91,19 @@ func (b *backend) Lend(ctx context.Context, c inject.Caller, route *inject.Route
 		return inject.Loan{}, err
 	}
 	return inject.Loan{Permit: p, Secret: v, Context: use}, nil
+}
+
+// unlent says in a word, which is a problem's code, why a credential that might
+// have been lent was not.
+func unlent(ctx context.Context, err error) string {
+	n, exchanged := errors.AsType[*inject.NoToken](err)
+	switch {
+	case ctx.Err() != nil:
+		return "client-closed"
+	case exchanged:
+		return n.Code()
+	}
+	return "not-lent"
 }
 
 func (b *backend) Settle(p grant.Permit, o grant.Outcome) {

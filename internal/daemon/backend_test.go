@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -143,14 +144,34 @@ func TestLendRecordsFirst(t *testing.T) {
 // TestLendUnreadable: a use that came to nothing costs nothing, and is on
 // record as that.
 func TestLendUnreadable(t *testing.T) {
+	for reason, err := range map[string]error{
+		"not-lent":         errors.New("damaged"),
+		"exchange-refused": &inject.NoToken{Final: true, Err: errors.New("invalid_grant")},
+		"exchange-failed":  fmt.Errorf("wrapped: %w", &inject.NoToken{Err: errors.New("status 503")}),
+	} {
+		w := newWorld(t)
+		w.shelf.set("", err)
+		if _, got := w.lend(t.Context(), "r1"); !errors.Is(got, err) {
+			t.Fatalf("%s: %v", reason, got)
+		}
+		events := w.log.all()
+		if last := events[len(events)-1]; len(events) != 2 || last.Op != grant.OpSettle || last.Decision != grant.Failed || last.Request != "r1" ||
+			last.Reason != reason || last.Cost != 0 || last.Estimate {
+			t.Errorf("%s: %+v", reason, events)
+		}
+	}
+	// Who does not wait for it is told nothing, and that is on record.
 	w := newWorld(t)
-	w.shelf.set("", errors.New("damaged"))
-	if _, err := w.lend(t.Context(), "r1"); err == nil {
-		t.Fatal("lent")
+	w.shelf.began, w.shelf.let = make(chan struct{}, 1), make(chan struct{})
+	defer close(w.shelf.let)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-w.shelf.began; cancel() }()
+	if _, err := w.lend(ctx, "r1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
 	}
 	events := w.log.all()
-	if last := events[len(events)-1]; len(events) != 2 || last.Op != grant.OpSettle || last.Decision != grant.Failed || last.Request != "r1" {
-		t.Errorf("%+v", events)
+	if last := events[len(events)-1]; last.Op != grant.OpSettle || last.Reason != "client-closed" {
+		t.Errorf("given up: %+v", last)
 	}
 }
 

@@ -7,10 +7,15 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/inject"
 )
 
-// errEnded says that a credential was over before it could be used.
-var errEnded = errors.New("the token had ended when it came: is this machine's clock right?")
+// errEnded says that a credential was over before it could be used. Its end is
+// counted from before it was asked for, so that this is no matter of two clocks,
+// but of one that was set, or of an answer that came late.
+var errEnded error = &inject.NoToken{
+	Detail: "the token had ended when it came", Err: errors.New("the token had ended when it came"),
+}
 
 // life is from when to when a credential that is not stored may be used. The
 // zero life is that of a stored one: its end is its service's affair.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,11 +74,12 @@ func (s *shape) token(answer []byte) (_ secret.Value, life time.Duration, detail
 }
 
 // refusal is the error of an answer that is not 200.
-func refusal(host string, status int, answer, assertion []byte) error {
+func refusal(host string, res *http.Response, answer, assertion []byte) error {
+	status := res.StatusCode
 	e := &Error{Host: host, Status: status, Err: ErrRefused}
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
-		e.Err = ErrTemporary
+		e.Err, e.RetryAfter = ErrTemporary, retryAfter(res.Header.Get("Retry-After"))
 	case status >= 300 && status < 400:
 		e.Err, e.Detail = ErrAnswer, "it sends the token elsewhere, which is not followed"
 	case status < 400:
@@ -87,6 +89,18 @@ func refusal(host string, status int, answer, assertion []byte) error {
 		e.Code = codeWord(answer, assertion)
 	}
 	return e
+}
+
+// retryAfter reads a header of RFC 9110 §10.2.3.
+func retryAfter(text string) time.Duration {
+	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return min(time.Duration(n)*time.Second, MaxRetryAfter)
+	}
+	at, err := http.ParseTime(text)
+	if err != nil {
+		return 0
+	}
+	return min(max(time.Until(at), 0), MaxRetryAfter)
 }
 
 // codeWord returns what an answer calls its error: error of OAuth (RFC 6749

@@ -51,8 +51,11 @@ type Error struct {
 	Status int    // of its answer, 0 if there was none
 	Code   string // the service's own word, "" if it gave none that may be shown
 	Detail string // ours
-	Err    error
-	cause  error // not printed: it may quote what the other side sent
+	// RetryAfter is how long the service wants not to be asked, with
+	// ErrTemporary, at most MaxRetryAfter; 0: it did not say.
+	RetryAfter time.Duration
+	Err        error
+	cause      error // not printed: it may quote what the other side sent
 }
 
 func (e *Error) Error() string {
@@ -84,6 +87,9 @@ type Token struct {
 	Secret  secret.Value // the caller's, to clear
 	Expires time.Time    // by this machine's clock, counted from before it was asked
 }
+
+// MaxRetryAfter bounds what a service can have us wait.
+const MaxRetryAfter = 5 * time.Minute
 
 // MaxAssertion bounds our token. One service says so; no honest token comes
 // near.
@@ -136,7 +142,7 @@ func Exchange(ctx context.Context, rt http.RoundTripper, e *catalog.Entry, asser
 	case err != nil && res.StatusCode == http.StatusOK:
 		return fail(ErrTemporary, "its answer broke off", err)
 	case res.StatusCode != http.StatusOK:
-		return Token{}, refusal(u.Host, res.StatusCode, answer, assertion.Expose())
+		return Token{}, refusal(u.Host, res, answer, assertion.Expose())
 	}
 	tok, life, detail := s.token(answer)
 	if detail != "" {

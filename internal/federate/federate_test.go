@@ -209,6 +209,39 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestRetryAfter: a service says when to come again, in either form, and cannot
+// keep anybody away for long.
+func TestRetryAfter(t *testing.T) {
+	date := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	for _, c := range []struct {
+		status    int
+		text      string
+		from, to  time.Duration
+		temporary bool
+	}{
+		{429, "7", 7 * time.Second, 7 * time.Second, true},
+		{503, "0", 0, 0, true},
+		{503, "", 0, 0, true},
+		{503, "86400", MaxRetryAfter, MaxRetryAfter, true},
+		{429, "9223372036854775807", 0, 0, true},
+		{429, "-5", 0, 0, true},
+		{429, "1.5", 0, 0, true},
+		{429, "soon", 0, 0, true},
+		{503, date(2 * time.Minute), time.Minute, 2 * time.Minute, true},
+		{503, date(-time.Hour), 0, 0, true},
+		{503, date(24 * time.Hour), MaxRetryAfter, MaxRetryAfter, true},
+		{400, "7", 0, 0, false},
+	} {
+		_, err := Exchange(t.Context(), roundTrip(func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: c.status, Header: http.Header{"Retry-After": {c.text}}, Body: http.NoBody}, nil
+		}), entry(t, "openai", "https://tokens.example", least["openai"]), secret.FromString(jwt))
+		e, ok := errors.AsType[*Error](err)
+		if !ok || errors.Is(err, ErrTemporary) != c.temporary || e.RetryAfter < c.from || e.RetryAfter > c.to {
+			t.Errorf("%d %q: %v, after %s", c.status, c.text, err, e.RetryAfter)
+		}
+	}
+}
+
 // silent fails if err says anything of what was sent.
 func silent(t *testing.T, name string, err error) {
 	t.Helper()
@@ -286,7 +319,7 @@ func FuzzAnswer(f *testing.F) {
 				t.Fatalf("%s: %q", name, answer)
 			}
 		}
-		err := refusal("tokens.example", status, bytes.Clone(answer), []byte(jwt))
+		err := refusal("tokens.example", &http.Response{StatusCode: status}, bytes.Clone(answer), []byte(jwt))
 		if e, ok := errors.AsType[*Error](err); !ok || strings.Trim(e.Code, "abcdefghijklmnopqrstuvwxyz_") != "" {
 			t.Fatalf("%v", err)
 		}

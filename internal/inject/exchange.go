@@ -179,10 +179,13 @@ func (x *exchange) setRoute() *problem {
 // unlent is the problem of a request that the Backend did not let through.
 func (x *exchange) unlent(what string, err error) *problem {
 	pb := lendProblem(err)
-	if pb.code == codeNotLent {
+	switch pb.code {
+	case codeNotLent, codeExchangeRefused, codeExchangeFailed:
 		if x.r.Context().Err() != nil {
 			x.aborted = true // nobody is there to be told
 		}
+	}
+	if pb.code == codeNotLent { // who exchanges tokens has said it already
 		x.p.log.Error(what, slog.Any("error", err), slog.String("request", x.id))
 	}
 	return pb

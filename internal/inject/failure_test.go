@@ -118,6 +118,11 @@ func TestDenials(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", &grant.Denial{Code: grant.CodeRateLimited}), 429, "rate-limited", "1", false},
 		{&grant.Denial{Code: "of-a-later-date"}, 403, "of-a-later-date", "", true},
 		{errors.New("disk full at /secret/path"), 503, "not-lent", "", true},
+		{&NoToken{Final: true, Detail: "ours", Err: errors.New("the vendor said /secret/path")}, 503, "exchange-refused", "", true},
+		{&NoToken{Final: true, After: time.Minute, Err: io.EOF}, 503, "exchange-refused", "", true},
+		{&NoToken{After: 2500 * time.Millisecond, Detail: "ours", Err: errors.New("the vendor said /secret/path")}, 503, "exchange-failed", "3", false},
+		{fmt.Errorf("wrapped: %w", &NoToken{Err: io.EOF}), 503, "exchange-failed", "", false},
+		{&grant.Denial{Code: "broker-unreachable", RetryAfter: time.Second}, 503, "broker-unreachable", "1", false},
 	} {
 		b.lend = func() error { return c.err }
 		res, body := get(t, addr, "/openrouter/a?q=in-the-query")

@@ -32,6 +32,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/grant"
@@ -123,6 +124,29 @@ type Loan struct {
 // ErrRevoked is why a Loan's Context ends before its use does.
 var ErrRevoked = errors.New("the grant was revoked")
 
+// NoToken is why Backend.Lend has nothing to lend on a Route whose credential is
+// exchanged for. The agent is told Detail, and not Err.
+type NoToken struct {
+	// Final: asking again is no use until somebody has changed something.
+	Final  bool
+	Detail string        // in our own words
+	After  time.Duration // when it is tried again, if not Final; 0: not known
+	Err    error
+}
+
+func (e *NoToken) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *NoToken) Unwrap() error { return e.Err }
+
+// Code is that of the problem which it is answered with.
+func (e *NoToken) Code() string {
+	if e.Final {
+		return string(codeExchangeRefused)
+	}
+	return string(codeExchangeFailed)
+}
+
 // Backend is what a Proxy asks. Its methods are called from many goroutines.
 type Backend interface {
 	// Identify says who makes r. presented holds what stood in the request
@@ -132,7 +156,7 @@ type Backend interface {
 	// Route returns the service's route or ErrUnknownService.
 	Route(agentkeys.Service) (*Route, error)
 	// Lend decides, records and unlocks. A refusal is a *grant.Denial; any
-	// other error is answered with 503.
+	// other error, a *NoToken too, is answered with 503.
 	Lend(ctx context.Context, c Caller, r *Route, req grant.Request) (Loan, error)
 	// Settle is called exactly once for every Loan.
 	Settle(grant.Permit, grant.Outcome)

@@ -33,8 +33,12 @@ const (
 	codeUnheard    code = "broker-unreachable" // a denial of the daemon's
 	codeNotLent    code = "not-lent"
 	codeCredential code = "credential-unusable"
-	codeRoute      code = "route-unusable"
-	codeInternal   code = "internal"
+
+	codeExchangeRefused code = "exchange-refused" // a NoToken's
+	codeExchangeFailed  code = "exchange-failed"  // likewise
+
+	codeRoute    code = "route-unusable"
+	codeInternal code = "internal"
 
 	codeUnreachable code = "upstream-unreachable"
 	codeForbidden   code = "upstream-forbidden-address"
@@ -76,11 +80,14 @@ var sorts = map[code]sort{
 	codeService:       {404, "Unknown service", "Name a service that AgentKeys serves as the first segment of the path.", false},
 	codeBusy:          {503, "Too many requests under way", "Wait for earlier requests to end.", true},
 
-	codeUnheard:    {503, "Broker not heard", "Wait: nothing is lent while it is not known whether it may be.", true},
-	codeNotLent:    {503, "Not lent", "Look at the status of AgentKeys: it could not record the use or unlock the credential.", false},
-	codeCredential: {503, "Unusable credential", "Ask the owner to store the credential again.", false},
-	codeRoute:      {503, "Unusable route", "Ask the owner to correct the settings of the service.", false},
-	codeInternal:   {500, "Internal error", "Look at the log of AgentKeys.", false},
+	codeUnheard:         {503, "Broker not heard", "Wait: nothing is lent while it is not known whether it may be.", true},
+	codeNotLent:         {503, "Not lent", "Look at the status of AgentKeys: it could not record the use or unlock the credential.", false},
+	codeCredential:      {503, "Unusable credential", "Ask the owner to store the credential again.", false},
+	codeExchangeRefused: {503, "No token", "Ask the owner to look at 'agentkeys federate SERVICE': it says why the exchange is refused, and what to compare.", false},
+	codeExchangeFailed:  {503, "No token now", "Wait: the exchange is tried again with a later request. The owner sees why with 'agentkeys federate SERVICE'.", true},
+
+	codeRoute:    {503, "Unusable route", "Ask the owner to correct the settings of the service.", false},
+	codeInternal: {500, "Internal error", "Look at the log of AgentKeys.", false},
 
 	codeUnreachable: {502, "Service unreachable", "Look whether the service is up and the network lets AgentKeys reach it.", true},
 	codeForbidden:   {403, "Forbidden address", "The service's name leads to an address that is not public. The owner can list it by address and port.", false},
@@ -157,8 +164,9 @@ func (pb *problem) render(w http.ResponseWriter) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	switch {
 	case s.status == http.StatusTooManyRequests:
-		// At least a second: zero means "at once" to some clients.
-		h.Set("Retry-After", strconv.FormatInt(max(1, int64((pb.after+time.Second-1)/time.Second)), 10))
+		h.Set("Retry-After", seconds(pb.after))
+	case s.again && pb.after > 0:
+		h.Set("Retry-After", seconds(pb.after))
 	case !s.again:
 		// The SDKs of OpenAI and Anthropic try 5xx again unless told not to.
 		h.Set("X-Should-Retry", "false")
@@ -176,11 +184,20 @@ func (pb *problem) render(w http.ResponseWriter) {
 	_, _ = w.Write(body)
 }
 
+// seconds is d as Retry-After has it, rounded up. At least one: zero means "at
+// once" to some clients.
+func seconds(d time.Duration) string {
+	return strconv.FormatInt(max(1, int64((d+time.Second-1)/time.Second)), 10)
+}
+
 // lendProblem turns what Backend.Lend said into an answer.
 func lendProblem(err error) *problem {
 	var d *grant.Denial
 	if errors.As(err, &d) {
 		return denied(d)
+	}
+	if n, ok := errors.AsType[*NoToken](err); ok {
+		return &problem{code: code(n.Code()), detail: n.Detail, after: n.After}
 	}
 	// What failed is the owner's business and in the log; it may name places.
 	return fault(codeNotLent, "the use could not be recorded or the credential not be unlocked")

@@ -22,6 +22,9 @@ import (
 // none should be made.
 var ErrAudience = errors.New("no token is made for that audience")
 
+// errUnrecorded: nobody was asked for a token.
+var errUnrecorded = errors.New("the exchange of a token could not be recorded")
+
 // opExchange is recorded before a token is asked for, and after.
 const opExchange = "token.exchange"
 
@@ -33,12 +36,13 @@ type federation struct {
 
 type attempt struct {
 	at    time.Time
+	again time.Time // before that no agent's request causes another
 	until time.Time // of the token; zero if there is none
 	err   error
 	e     *catalog.Entry // as it was set
 }
 
-// pause is how long after an exchange that failed no agent's request causes
+// pause is at least how long after an exchange that failed no agent's request causes
 // another: a client that tries again at once would have the service count
 // failures.
 const pause = time.Second
@@ -61,8 +65,10 @@ func (f federated) Load(ctx context.Context, p grant.Permit) (envelope.Record, e
 	if err != nil {
 		return envelope.Record{}, envelope.Header{}, err
 	}
-	if a, ok := h.fed.of(e); ok && a.err != nil && h.now().Sub(a.at) < pause {
-		return envelope.Record{}, envelope.Header{}, a.err
+	if a, ok := h.fed.of(e); ok && a.err != nil {
+		if left := a.again.Sub(h.now()); left > 0 {
+			return envelope.Record{}, envelope.Header{}, noToken(a.err, left)
+		}
 	}
 	ev := grant.Event{}
 	for _, a := range h.dir.Agents() {
@@ -73,9 +79,51 @@ func (f federated) Load(ctx context.Context, p grant.Permit) (envelope.Record, e
 	t, err := h.exchange(ctx, e, ev)
 	if err != nil {
 		h.log.Warn("no token was exchanged", "service", e.ID.String(), "err", err)
-		return envelope.Record{}, envelope.Header{}, err
+		return envelope.Record{}, envelope.Header{}, noToken(err, wait(err))
 	}
 	return envelope.Record{Secret: t.Secret, Kind: "token", Route: string(catalog.Federate), ExpiresAt: t.Expires}, envelope.Header{}, nil
+}
+
+// noToken is why an agent is given no token, in words that say nothing of what
+// the service answered.
+func noToken(err error, after time.Duration) error {
+	if errors.Is(err, errUnrecorded) {
+		return err
+	}
+	n := &inject.NoToken{Err: err, After: after, Detail: "no token could be had"}
+	for _, r := range []struct {
+		is    error
+		final bool
+		text  string
+	}{
+		{netguard.ErrForbiddenAddress, true, "the address of the service's token endpoint may not be connected to"},
+		{federate.ErrRefused, true, "the service refuses to exchange this machine's identity for a token"},
+		{federate.ErrAnswer, true, "the service's token endpoint answers with something that is no token"},
+		{federate.ErrTemporary, false, "the service's token endpoint does not answer now"},
+		{federate.ErrSetup, true, "the exchange of tokens is not set up completely"},
+		{ErrNoBroker, true, "tokens are to be exchanged, and this machine has no broker to vouch for it"},
+		{ErrAudience, true, "the broker makes no token for the audience that is set"},
+		{ErrLoggedOut, true, "this machine is logged out at its broker"},
+		{ErrRefusedAway, true, "the broker refuses this machine"},
+		{ErrAway, false, "the broker, which vouches for this machine, does not answer now"},
+	} {
+		if errors.Is(err, r.is) {
+			n.Final, n.Detail = r.final, r.text
+			break
+		}
+	}
+	if n.Final {
+		n.After = 0
+	}
+	return n
+}
+
+// wait is how long nobody is asked again after err.
+func wait(err error) time.Duration {
+	if e, ok := errors.AsType[*federate.Error](err); ok {
+		return max(pause, e.RetryAfter)
+	}
+	return pause
 }
 
 // federated reports whether tokens are exchanged for a service.
@@ -94,7 +142,7 @@ func (h *Host) exchange(ctx context.Context, e *catalog.Entry, ev grant.Event) (
 	ev.Time, ev.Op, ev.Actor, ev.Svc = h.now().UTC(), opExchange, h.wallet, e.ID
 	ev.Subject, ev.Decision = aud+" at "+e.FederationURL().Host, grant.Allowed
 	if err := h.audit.Record(ctx, ev); err != nil {
-		return federate.Token{}, err
+		return federate.Token{}, fmt.Errorf("%w: %w", errUnrecorded, err)
 	}
 	t, err := h.ask(ctx, e, aud)
 	ev.Time, ev.Decision = h.now().UTC(), grant.Done
@@ -104,7 +152,11 @@ func (h *Host) exchange(ctx context.Context, e *catalog.Entry, ev grant.Event) (
 	if nerr := h.audit.Note(ev); nerr != nil {
 		h.log.Error("what came of an exchange was not recorded", "err", nerr)
 	}
-	h.fed.note(attempt{at: h.now(), until: t.Expires, err: err, e: e})
+	// Who gave up waiting has learnt nothing that would be true for others.
+	if err == nil || ctx.Err() == nil {
+		now := h.now()
+		h.fed.note(attempt{at: now, again: now.Add(wait(err)), until: t.Expires, err: err, e: e})
+	}
 	return t, err
 }
 

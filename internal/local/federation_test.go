@@ -152,7 +152,7 @@ func TestFederationWithoutBroker(t *testing.T) {
 		body, _ := io.ReadAll(res.Body)
 		return res.StatusCode, string(body)
 	}
-	if status, body := ask(); status != 503 || !strings.Contains(body, "not-lent") || len(vendor.requests()) != 0 {
+	if status, body := ask(); status != 503 || !strings.Contains(body, "exchange-refused") || len(vendor.requests()) != 0 {
 		t.Errorf("%d %s, %d requests", status, body, len(vendor.requests()))
 	}
 	svc := serviceOf(t, "openai")

@@ -299,14 +299,14 @@ func TestFederationOutage(t *testing.T) {
 	m.lend(claude)
 	ask := m.client()
 	served(t, ask)
-	outage := func(begin, end func()) {
+	outage := func(why string, begin, end func()) {
 		t.Helper()
 		within(t, "a token is renewed", func() bool { served(t, ask); return len(p.ex.Given()) > 1 })
 		begin()
 		served(t, ask)
 		within(t, "it fails", func() bool {
 			status, body := ask()
-			if status != 200 && (status != 503 || !strings.Contains(body, "not-lent")) {
+			if status != 200 && (status != 503 || !strings.Contains(body, `"exchange-`+why+`"`)) {
 				t.Fatalf("%d %s", status, body)
 			}
 			return status != 200
@@ -314,7 +314,7 @@ func TestFederationOutage(t *testing.T) {
 		end()
 		within(t, "it works again", func() bool { status, _ := ask(); return status == 200 })
 	}
-	outage(func() { p.ex.Down(503) }, func() { p.ex.Down(0) })
+	outage("failed", func() { p.ex.Down(503) }, func() { p.ex.Down(0) })
 	st, err := m.Federation(t.Context(), claude)
 	if err != nil || st.Last == nil || st.Last.Error != "" || st.Last.Expires.IsZero() {
 		t.Errorf("%+v %v", st.Last, err)
@@ -323,7 +323,7 @@ func TestFederationOutage(t *testing.T) {
 	rule := exchange.Rule{Parameters: ids, Issuer: w.URL, Audience: brokertest.Federation, Subject: subjectOf(m.broker.Session().Wallet)}
 	off := rule
 	off.Off = true
-	outage(func() { p.ex.SetRule(off) }, func() { p.ex.SetRule(rule) })
+	outage("refused", func() { p.ex.SetRule(off) }, func() { p.ex.SetRule(rule) })
 	for _, r := range p.api.Requests() {
 		if r.Key == "" {
 			t.Fatal("the API was asked with a token that had ended")
