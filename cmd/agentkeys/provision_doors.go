@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 
@@ -71,24 +70,15 @@ func (p *provisioning) terms(e *catalog.Entry) func(context.Context) (provision.
 	}
 }
 
-// show opens a page in the person's own browser; nil where nobody is.
-func (p *provisioning) show() func(context.Context, string) error {
+// show leads the person to a page in their own browser; nil where nobody is.
+func (p *provisioning) show() func(context.Context, provision.Invitation) error {
 	if !p.a.onTerminal() && p.door != string(catalog.Consent) {
 		return nil
 	}
-	return func(_ context.Context, page string) error {
-		fmt.Fprintf(p.a.stderr, "\n  Open this page, and agree there:\n\n  %s\n\n", page)
-		opener := "xdg-open"
-		if runtime.GOOS == "darwin" {
-			opener = "open"
-		}
-		path, err := exec.LookPath(opener)
-		if err != nil || !p.a.onTerminal() || runtime.GOOS == "linux" && os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
-			return nil // the person does it
-		}
-		cmd := exec.Command(path, page)
-		if cmd.Start() == nil {
-			go func() { _ = cmd.Wait() }()
+	return func(_ context.Context, i provision.Invitation) error {
+		fmt.Fprintf(p.a.stderr, "\n  Open this page, and agree there:\n\n  %s\n\n", i.Page)
+		if p.a.onTerminal() && (runtime.GOOS != "linux" || os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != "") {
+			openBrowser(i.Once) // other users see the arguments of a program
 		}
 		return nil
 	}

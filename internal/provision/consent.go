@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/litentry/agentkeys/catalog"
@@ -41,10 +42,21 @@ type Consent struct {
 	Authorize, Token *url.URL
 	Issuer           string
 	HTTP             http.RoundTripper
-	// Show leads a person to a page; nil: nobody is there.
-	Show func(ctx context.Context, page string) error
+	// Show leads a person to the page; nil: nobody is there.
+	Show func(context.Context, Invitation) error
 	// Patience is how long a person has; zero: five minutes.
 	Patience time.Duration
+}
+
+// Invitation leads a person to the page on which they agree.
+type Invitation struct {
+	// Page is the service's. It holds what an answer is known by, so it is for
+	// the person's eyes alone.
+	Page string
+	// Once is a page of ours that leads there, the first time that a program of
+	// this user asks for it. It may stand among the arguments of a program, where
+	// other users of the machine see it.
+	Once string
 }
 
 // consents are the services whose form of consent is known, and built: the
@@ -55,7 +67,7 @@ var consents = map[string]struct{ issuer, authorize, token string }{
 }
 
 // NewConsent makes the door of a service.
-func NewConsent(e *catalog.Entry, rt http.RoundTripper, show func(context.Context, string) error) *Consent {
+func NewConsent(e *catalog.Entry, rt http.RoundTripper, show func(context.Context, Invitation) error) *Consent {
 	c := &Consent{Entry: e, HTTP: rt, Show: show}
 	if f, ok := consents[e.ID.String()]; ok {
 		c.Authorize, _ = url.Parse(f.authorize)
@@ -115,7 +127,9 @@ func (c *Consent) Enter(ctx context.Context, j *Journal, tell Tell) (Found, erro
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	answers := make(chan answer, 1)
-	srv := &http.Server{Handler: c.callback(port, state, answers), ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+	once := "/" + random()
+	desk := &desk{issuer: c.Issuer, port: port, state: state, once: once, page: page.String(), answers: answers}
+	srv := &http.Server{Handler: desk, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
 	go func() { _ = srv.Serve(ln) }()
 	defer func() {
 		// The page with our answer is on its way to the browser.
@@ -124,7 +138,7 @@ func (c *Consent) Enter(ctx context.Context, j *Journal, tell Tell) (Found, erro
 		_ = srv.Shutdown(short)
 	}()
 	say(tell, Phase{Name: "consent", Note: "agree in your browser"})
-	if err := c.Show(ctx, page.String()); err != nil {
+	if err := c.Show(ctx, Invitation{Page: page.String(), Once: fmt.Sprintf("http://127.0.0.1:%d%s", port, once)}); err != nil {
 		return Found{}, err
 	}
 	select {
@@ -149,45 +163,69 @@ type answer struct {
 	err  error
 }
 
-// callback takes the first answer that knows the state. Whoever else asks, a
-// page of another origin included, learns nothing and ends nothing.
-func (c *Consent) callback(port int, state string, answers chan<- answer) http.Handler {
-	names := []string{fmt.Sprintf("localhost:%d", port), fmt.Sprintf("127.0.0.1:%d", port)}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := r.URL.Query()
-		known := subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(state)) == 1
-		if r.Method != http.MethodGet || r.URL.Path != "/callback" || r.Host != names[0] && r.Host != names[1] || !known {
-			http.Error(w, "not found", http.StatusNotFound)
-			return
-		}
-		a := answer{}
-		iss, hasIss := q["iss"]
-		switch {
-		case hasIss && (len(iss) != 1 || iss[0] != c.Issuer):
-			a.err = fmt.Errorf("%w: it is another issuer's", ErrConsent)
-		case q.Has("error"):
-			a.err = ErrDeclined
-		case len(q["code"]) != 1 || len(q.Get("code")) > 1024 || q.Get("code") == "":
-			a.err = fmt.Errorf("%w: it has no code", ErrConsent)
-		default:
-			a.code = secret.FromString(q.Get("code"))
-		}
-		text := "That is all: you can close this page and go back to the terminal."
-		if a.err != nil {
-			text = "Nothing was made: " + a.err.Error() + "."
-		}
-		h := w.Header()
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		h.Set("Cache-Control", "no-store")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-		fmt.Fprintf(w, consentPage, html.EscapeString(text))
-		select {
-		case answers <- a:
-		default: // the first one counts
-		}
-	})
+// desk is what listens on loopback while a person agrees. Whoever else asks, a
+// page of another origin or another user included, learns nothing and ends
+// nothing.
+type desk struct {
+	issuer            string
+	port              int
+	state, once, page string
+	led               atomic.Bool // somebody has been led to the page
+	answers           chan<- answer
 }
+
+// ServeHTTP leads to the page once, and takes the first answer that knows the
+// state.
+func (d *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	here := r.Host == fmt.Sprintf("localhost:%d", d.port) || r.Host == fmt.Sprintf("127.0.0.1:%d", d.port)
+	state := r.URL.Query().Get("state")
+	once, callback := same(r.URL.Path, d.once), r.URL.Path == "/callback" && same(state, d.state)
+	if r.Method != http.MethodGet || !here || !once && !callback || !ours(r) {
+		http.Error(w, "not found", http.StatusNotFound)
+		return
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	var a answer
+	switch {
+	case callback:
+		a = d.read(r.URL.Query())
+	case d.led.CompareAndSwap(false, true):
+		http.Redirect(w, r, d.page, http.StatusFound)
+		return
+	default:
+		a.err = fmt.Errorf("%w: its page was opened twice, perhaps by another user of this machine", ErrConsent)
+	}
+	text := "That is all: you can close this page and go back to the terminal."
+	if a.err != nil {
+		text = "Nothing was made: " + a.err.Error() + "."
+	}
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	fmt.Fprintf(w, consentPage, html.EscapeString(text))
+	select {
+	case d.answers <- a:
+	default: // the first one counts
+	}
+}
+
+func (d *desk) read(q url.Values) (a answer) {
+	iss, hasIss := q["iss"]
+	switch {
+	case hasIss && (len(iss) != 1 || iss[0] != d.issuer):
+		a.err = fmt.Errorf("%w: it is another issuer's", ErrConsent)
+	case q.Has("error"):
+		a.err = ErrDeclined
+	case len(q["code"]) != 1 || len(q.Get("code")) > 1024 || q.Get("code") == "":
+		a.err = fmt.Errorf("%w: it has no code", ErrConsent)
+	default:
+		a.code = secret.FromString(q.Get("code"))
+	}
+	return a
+}
+
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 const consentPage = `<!doctype html><html lang="en"><meta charset="utf-8"><title>AgentKeys</title>
 <style>body{font:17px/1.5 system-ui,sans-serif;max-width:34em;margin:18vh auto;padding:0 1.5em;color:#1d2430}

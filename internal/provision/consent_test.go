@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +61,8 @@ func consent(t *testing.T, v *vendor, person func(q url.Values, back *url.URL)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewConsent(e, srv.Client().Transport, func(_ context.Context, page string) error {
+	c := NewConsent(e, srv.Client().Transport, func(_ context.Context, i Invitation) error {
+		page := i.Page
 		u, err := url.Parse(page)
 		if err != nil || !strings.HasPrefix(page, "https://openrouter.ai/auth?") {
 			t.Errorf("page %s: %v", page, err)
@@ -198,5 +202,111 @@ func TestConsentWaits(t *testing.T) {
 	}
 	if o, err := NewConsent(other, nil, c.Show).Look(t.Context()); err != nil || o.Open {
 		t.Errorf("a service without: %+v, %v", o, err)
+	}
+}
+
+// led asks for the one-time page as a browser would that follows nothing.
+func led(t *testing.T, dial func(network, address string) (net.Conn, error), address string) (status int, to string) {
+	t.Helper()
+	c := &http.Client{
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(_ context.Context, network, address string) (net.Conn, error) {
+			return dial(network, address)
+		}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := c.Get(address)
+	if err != nil {
+		t.Error(err)
+		return 0, ""
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, resp.Header.Get("Location")
+}
+
+// TestConsentOnce: what may stand among a program's arguments leads to the page
+// once, and holds nothing that an answer is known by.
+func TestConsentOnce(t *testing.T) {
+	v := &vendor{t: t, key: goodKey()}
+	var once string
+	c := consent(t, v, nil)
+	c.Patience = 20 * time.Second
+	c.Show = func(ctx context.Context, i Invitation) error {
+		once = i.Once
+		u, err := url.Parse(i.Page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, values := range u.Query() {
+			for _, value := range values {
+				if strings.Contains(once, value) {
+					t.Errorf("the arguments tell of %s: %s", name, once)
+				}
+			}
+		}
+		back, _ := url.Parse(u.Query().Get("callback_url"))
+		if state := back.Query().Get("state"); state == "" || strings.Contains(once, state) {
+			t.Errorf("the arguments tell of the state: %s", once)
+		}
+		go func() {
+			if status, to := led(t, net.Dial, once[:len(once)-1]); status != http.StatusNotFound || to != "" {
+				t.Errorf("half an address leads to %d, %s", status, to)
+			}
+			if status, to := led(t, net.Dial, once); status != http.StatusFound || to != i.Page {
+				t.Errorf("it leads to %d, %s", status, to)
+			}
+			if status, to := led(t, net.Dial, once); status != http.StatusOK || to != "" {
+				t.Errorf("the second time it leads to %d, %s", status, to)
+			}
+		}()
+		return nil
+	}
+	if _, err := c.Enter(t.Context(), &Journal{}, nil); !errors.Is(err, ErrConsent) || !strings.Contains(err.Error(), "opened twice") {
+		t.Error(err)
+	}
+}
+
+// TestConsentOtherUser: another user, who sees the arguments, is led nowhere, and
+// one who knew the state would bring nothing.
+func TestConsentOtherUser(t *testing.T) {
+	if os.Getuid() != 0 || runtime.GOOS != "linux" {
+		t.Skip("only root can give a connection to another user")
+	}
+	// A connection of another user's, as the kernel has it.
+	other := func(network, address string) (net.Conn, error) {
+		conn, err := net.Dial(network, address)
+		if err != nil {
+			return nil, err
+		}
+		f, err := conn.(*net.TCPConn).File()
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return conn, f.Chown(54321, -1)
+	}
+	v := &vendor{t: t, key: goodKey()}
+	c := consent(t, v, nil)
+	c.Patience = 20 * time.Second
+	c.Show = func(_ context.Context, i Invitation) error {
+		u, _ := url.Parse(i.Page)
+		back, _ := url.Parse(u.Query().Get("callback_url"))
+		v.challenge = u.Query().Get("code_challenge")
+		go func() {
+			for _, address := range []string{i.Once, "http://127.0.0.1:" + back.Port() + back.RequestURI() + "&code=evil"} {
+				if status, to := led(t, other, address); status != http.StatusNotFound || to != "" {
+					t.Errorf("another user is answered %d, %s", status, to)
+				}
+			}
+			if status, to := led(t, net.Dial, i.Once); status != http.StatusFound || to != i.Page {
+				t.Errorf("it leads to %d, %s", status, to)
+			}
+			visit(t, back, url.Values{"code": {"the-code"}})
+		}()
+		return nil
+	}
+	found, err := c.Enter(t.Context(), &Journal{}, nil)
+	if err != nil || string(found.Secret.Expose()) != v.key {
+		t.Fatalf("%v, %v", found, err)
 	}
 }
