@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +18,7 @@ import (
 
 	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/testsrv"
+	"github.com/litentry/agentkeys/internal/testsrv/ports"
 )
 
 func TestMain(m *testing.M) {
@@ -112,11 +110,11 @@ func setup(env *testscript.Env) error {
 		standins: map[string]*testsrv.Server{}, canaries: map[string]string{},
 	}
 	env.Values[scriptKey{}] = s
-	port, err := freePort()
+	port, err := ports.Take(env.Defer)
 	if err != nil {
 		return err
 	}
-	mailPort, err := freePort()
+	mailPort, err := ports.Take(env.Defer)
 	if err != nil {
 		return err
 	}
@@ -206,33 +204,4 @@ func killDaemon(t testing.TB, home string) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-}
-
-var ports struct {
-	sync.Mutex
-	given map[int]bool
-}
-
-// freePort returns a port below those that the system gives out by itself, so
-// that a script which stops and starts again finds it still free.
-func freePort() (int, error) {
-	ports.Lock()
-	defer ports.Unlock()
-	if ports.given == nil {
-		ports.given = map[int]bool{}
-	}
-	for range 1000 {
-		port := 15000 + rand.IntN(15000)
-		if ports.given[port] {
-			continue
-		}
-		ln, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		_ = ln.Close()
-		ports.given[port] = true
-		return port, nil
-	}
-	return 0, errors.New("no free port")
 }

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/litentry/agentkeys/internal/secret"
+	"github.com/litentry/agentkeys/internal/testsrv/ports"
 	"github.com/litentry/agentkeys/internal/testsrv/postgres"
 	"github.com/litentry/agentkeys/internal/token"
 )
@@ -80,10 +81,10 @@ func newWorld(t *testing.T, replicas int, shared bool) *world {
 	w := &world{t: t, dir: dir}
 	w.ledger.init()
 	w.published.init()
-	ports := freePorts(t, 2+2*replicas)
-	w.signer = "https://" + ports[0]
+	addrs := freePorts(t, 2+2*replicas)
+	w.signer = "https://" + addrs[0]
 	for i := range replicas {
-		w.replicas = append(w.replicas, &replica{w: w, name: strconv.Itoa(i), addr: ports[2+2*i], metrics: ports[3+2*i]})
+		w.replicas = append(w.replicas, &replica{w: w, name: strconv.Itoa(i), addr: addrs[2+2*i], metrics: addrs[3+2*i]})
 	}
 	state := "{sqlite: state.db}"
 	if shared {
@@ -97,7 +98,7 @@ func newWorld(t *testing.T, replicas int, shared bool) *world {
 		proxied = "behind_proxy: {trusted: [127.0.0.0/8]}"
 		w.front()
 	}
-	w.install(ports[0], ports[1], state, proxied)
+	w.install(addrs[0], addrs[1], state, proxied)
 	signer := w.start("signer", "signer", "--config", w.path("signer/signer.yaml"))
 	w.await("the signer", func() bool {
 		select {
@@ -105,7 +106,7 @@ func newWorld(t *testing.T, replicas int, shared bool) *world {
 			t.Fatalf("the signer does not start: %s", &signer.said)
 		default:
 		}
-		c, err := net.Dial("tcp", ports[0])
+		c, err := net.Dial("tcp", addrs[0])
 		return err == nil && c.Close() == nil
 	})
 	for _, r := range w.replicas {
@@ -117,14 +118,14 @@ func newWorld(t *testing.T, replicas int, shared bool) *world {
 	return w
 }
 
-// freePorts returns addresses on loopback that nobody listens on.
+// freePorts returns addresses on loopback that nobody listens on: not even a
+// connection has one by chance while a replica is down.
 func freePorts(t *testing.T, n int) (addrs []string) {
 	t.Helper()
 	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := ports.Take(t.Cleanup)
 		must(t, err)
-		defer ln.Close()
-		addrs = append(addrs, ln.Addr().String())
+		addrs = append(addrs, fmt.Sprint("127.0.0.1:", port))
 	}
 	return addrs
 }

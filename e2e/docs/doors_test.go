@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/litentry/agentkeys/internal/testsrv/dns"
 	"github.com/litentry/agentkeys/internal/testsrv/exchange"
 	"github.com/litentry/agentkeys/internal/testsrv/manage"
+	"github.com/litentry/agentkeys/internal/testsrv/ports"
 	"github.com/litentry/agentkeys/internal/testsrv/postman"
 	"github.com/litentry/agentkeys/internal/testsrv/sites"
 )
@@ -225,10 +225,7 @@ func (s *session) exchanges(shape string) error {
 
 // free has an address of the document stand for one that nobody listens at.
 func (s *session) free(address string) error {
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	s.stands[address] = ln.Addr().String()
-	return ln.Close()
+	port, err := ports.Take(s.t.Cleanup)
+	s.stands[address] = fmt.Sprint("127.0.0.1:", port)
+	return err
 }

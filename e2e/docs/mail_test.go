@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/litentry/agentkeys/internal/testsrv/dns"
 	"github.com/litentry/agentkeys/internal/testsrv/mailer"
+	"github.com/litentry/agentkeys/internal/testsrv/ports"
 )
 
 // exampleSMTP is where documents have a laptop take mail.
@@ -39,21 +39,13 @@ func (s *session) takesMail() (*dns.Server, error) {
 		return nil, err
 	}
 	s.t.Cleanup(func() { _ = names.Close() })
-	// A port that no other document is likely to have, as for agents.
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	// A port that no other document has, as for agents.
+	port, err := ports.Take(s.t.Cleanup)
 	if err != nil {
 		return nil, err
 	}
-	at := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		return nil, err
-	}
-	s.stands[exampleSMTP] = at
-	_, port, err := net.SplitHostPort(at)
-	if err != nil {
-		return nil, err
-	}
-	settings, err := json.Marshal(map[string]any{"port": json.Number(port), "resolver": names.Addr()})
+	s.stands[exampleSMTP] = fmt.Sprint("127.0.0.1:", port)
+	settings, err := json.Marshal(map[string]any{"port": port, "resolver": names.Addr()})
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +22,7 @@ import (
 	"github.com/litentry/agentkeys/e2e/cloud/rig"
 	"github.com/litentry/agentkeys/internal/testsrv/aws"
 	"github.com/litentry/agentkeys/internal/testsrv/mailer"
+	"github.com/litentry/agentkeys/internal/testsrv/ports"
 )
 
 // errNoTerminal says that there is no pseudo-terminal to be had here.
@@ -135,16 +134,8 @@ func newSession(t *testing.T) *session {
 // take while it is down: a reader has one process, the tests have many.
 func (s *session) reservePort(data string) {
 	s.t.Helper()
-	var port int
-	for port == 0 {
-		// Below the range from which systems take ports by themselves.
-		n := 20000 + rand.IntN(12000)
-		if ln, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", n)); err == nil {
-			_ = ln.Close()
-			port = n
-		}
-	}
-	if err := errors.Join(os.MkdirAll(data, 0o700), os.WriteFile(filepath.Join(data, "port"), []byte(strconv.Itoa(port)+"\n"), 0o600)); err != nil {
+	port, err := ports.Take(s.t.Cleanup)
+	if err := errors.Join(err, os.MkdirAll(data, 0o700), os.WriteFile(filepath.Join(data, "port"), []byte(strconv.Itoa(port)+"\n"), 0o600)); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,6 +22,7 @@ import (
 	"github.com/litentry/agentkeys/internal/brokerapi"
 	"github.com/litentry/agentkeys/internal/brokerconf"
 	"github.com/litentry/agentkeys/internal/brokersrv"
+	"github.com/litentry/agentkeys/internal/testsrv/ports"
 	"github.com/litentry/agentkeys/internal/token"
 	"github.com/litentry/agentkeys/internal/tokenkeys"
 )
@@ -164,12 +164,11 @@ func TestServe(t *testing.T) {
 // TestMetrics: what is recorded is counted, on the operator's listener alone.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := ports.Take(t.Cleanup)
 	if err != nil {
 		t.Fatal(err)
 	}
-	private := ln.Addr().String()
-	_ = ln.Close()
+	private := fmt.Sprint("127.0.0.1:", port)
 	c := configure(t, "listen: 127.0.0.1:0", "listen: 127.0.0.1:0\nmetrics_listen: "+private)
 	if _, err := tokenkeys.Rotate(c.Keys, token.ES256, time.Now(), 0); err != nil {
 		t.Fatal(err)

@@ -42,7 +42,7 @@ func newMailWorld(t *testing.T) *mailWorld {
 	w.close()
 	w.Host = nil
 	o := w.options()
-	o.Mail = MailSettings{Resolver: names.Addr(), Port: freePort()}
+	o.Mail = MailSettings{Resolver: names.Addr(), Port: freePort(w.t)}
 	if w.Host, err = Open(o); err != nil {
 		t.Fatal(err)
 	}

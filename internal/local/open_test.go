@@ -98,12 +98,7 @@ func TestPort(t *testing.T) {
 	}
 	// Another by name only, which is then the one to remember.
 	o := w.options()
-	free, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.Port = free.Addr().(*net.TCPAddr).Port
-	_ = free.Close()
+	o.Port = freePort(t)
 	h, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -24,6 +22,7 @@ import (
 	"github.com/litentry/agentkeys/internal/grant"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/signer"
+	"github.com/litentry/agentkeys/internal/testsrv/ports"
 )
 
 // world is a Host and what it needs to be opened again.
@@ -87,23 +86,22 @@ func (w *world) options() Options {
 	// Not the default ports, which all tests on the machine would share.
 	port, mail := 0, MailSettings{}
 	if _, err := os.Stat(p.Port()); err != nil {
-		port = freePort()
+		port = freePort(w.t)
 	}
 	if _, err := os.Stat(p.MailSettings()); err != nil {
-		mail.Port = freePort()
+		mail.Port = freePort(w.t)
 	}
 	return Options{Port: port, Mail: mail, Paths: p, Roots: roots, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now, Version: "test"}
 }
 
-// freePort is a port that no connection is given by chance.
-func freePort() int {
-	for {
-		port := 10_000 + rand.IntN(20_000)
-		if ln, err := net.Listen("tcp4", fmt.Sprint("127.0.0.1:", port)); err == nil {
-			_ = ln.Close()
-			return port
-		}
+// freePort is a port that is nobody else's until the test ends.
+func freePort(t *testing.T) int {
+	t.Helper()
+	port, err := ports.Take(t.Cleanup)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return port
 }
 
 func (w *world) open() {

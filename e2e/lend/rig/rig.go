@@ -10,8 +10,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	mathrand "math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +22,7 @@ import (
 
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/testsrv/ports"
 )
 
 // built is the program under test, made once a process.
@@ -263,7 +262,12 @@ func (h *Home) TryUp(args ...string) (st local.Status, err error) {
 	h.t.Helper()
 	up := []string{"up", "--json"}
 	if _, err := os.Stat(h.Paths.Port()); err != nil {
-		up = append(up, "--port", freePort())
+		// The default one would be shared by all tests on the machine.
+		port, err := ports.Take(h.t.Cleanup)
+		if err != nil {
+			return st, err
+		}
+		up = append(up, "--port", strconv.Itoa(port))
 	}
 	r := h.Run("", append(up, args...)...)
 	if r.Code != 0 {
@@ -276,19 +280,6 @@ func (h *Home) TryUp(args ...string) (st local.Status, err error) {
 	defer h.mu.Unlock()
 	h.pid = st.PID
 	return st, nil
-}
-
-// freePort is a port that no connection is given by chance, so that it is still
-// free when a process is started again: the default one would be shared by all
-// tests on the machine.
-func freePort() string {
-	for {
-		port := strconv.Itoa(10_000 + mathrand.IntN(20_000))
-		if ln, err := net.Listen("tcp4", "127.0.0.1:"+port); err == nil {
-			_ = ln.Close()
-			return port
-		}
-	}
 }
 
 // PID is that of the background process.
