@@ -47,12 +47,27 @@ func TestLoanEndsUnderWay(t *testing.T) {
 				})
 				b := endingBackend{newBackend(route), make(chan context.CancelCauseFunc, 1)}
 				addr := serve(t, b, Options{})
-				go func() { <-begun; time.Sleep(20 * time.Millisecond); (<-b.end)(ErrRevoked) }()
+				heard := make(chan struct{})
+				go func() {
+					if <-begun; !early {
+						<-heard
+					}
+					(<-b.end)(ErrRevoked)
+				}()
 				res, err := client(t).Do(newRequest(t, "GET", "http://"+addr+"/openrouter/a", nil))
 				if err != nil {
 					t.Fatal(err)
 				}
-				body, err := io.ReadAll(res.Body)
+				body := make([]byte, len("data: one\n\n"))
+				n, err := io.ReadFull(res.Body, body)
+				close(heard)
+				if err == nil {
+					var rest []byte
+					rest, err = io.ReadAll(res.Body)
+					body = append(body, rest...)
+				} else {
+					body = body[:n]
+				}
 				_ = res.Body.Close()
 				if early && (err != nil || res.StatusCode != 403 || codeOf(string(body)) != "no-grant") {
 					t.Errorf("%d %s, %v", res.StatusCode, body, err)

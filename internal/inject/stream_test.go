@@ -56,7 +56,7 @@ func within(t *testing.T, what string, f func() error) {
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatalf("%s: nothing came", what)
 	}
 }
@@ -168,10 +168,18 @@ func TestAgentLeaves(t *testing.T) {
 				b := newBackend(route)
 				addr := serve(t, b, Options{})
 				ctx, cancel := context.WithCancel(t.Context())
-				go func() { <-begun; time.Sleep(20 * time.Millisecond); cancel() }()
+				heard := make(chan struct{})
+				go func() {
+					if <-begun; !early {
+						<-heard
+					}
+					cancel()
+				}()
 				c := client(t)
 				res, err := c.Do(newRequest(t, "GET", "http://"+addr+"/openrouter/a", nil).WithContext(ctx))
 				if err == nil {
+					_, _ = io.ReadFull(res.Body, make([]byte, len("data: one\n\n")))
+					close(heard)
 					_, _ = io.ReadAll(res.Body)
 					_ = res.Body.Close()
 				}

@@ -363,7 +363,7 @@ func TestUnrecorded(t *testing.T) {
 		d.as("PUT", "/v1/agents/ci/grants/openrouter", map[string]any{"expires": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}),
 	} {
 		r := n.send(c).problem(503, brokerapi.CodeUnavailable)
-		if strings.Contains(string(r.body), "eyJ") {
+		if strings.Contains(string(r.body), ".eyJ") {
 			t.Errorf("%s %s: a token is out", c.method, c.path)
 		}
 	}
