@@ -162,7 +162,8 @@ func TestServiceWorkersAreBypassed(t *testing.T) {
 		w.Header().Set("Content-Type", "text/javascript")
 		_, _ = w.Write([]byte(`oninstall=()=>skipWaiting(); onactivate=e=>e.waitUntil(clients.claim()); onfetch=e=>e.respondWith(new Response('<p id=p>worker',{headers:{'Content-Type':'text/html'}}))`))
 	})
-	s.page(shop+"/", `<p id=p>server</p><p id=ready>-</p><script>navigator.serviceWorker.register('/sw.js').then(()=>navigator.serviceWorker.ready).then(()=>ready.textContent='ready').catch(e=>ready.textContent='refused')</script>`)
+	s.page(shop+"/", `<p id=p>server</p><p id=ready>-</p><script>navigator.serviceWorker.register('/sw.js').then(()=>navigator.serviceWorker.ready).then(()=>ready.textContent='ready').catch(e=>ready.textContent='refused')</script><a id=go target=_blank href="/again">go</a>`)
+	s.page(shop+"/again", `<p id=again>server</p>`)
 	r := launch(t, s)
 	r.open(shop + "/")
 	r.until("the worker", func(v recipe.View) bool {
@@ -176,5 +177,10 @@ func TestServiceWorkersAreBypassed(t *testing.T) {
 	r.open(shop + "/")
 	if got := r.read("#p"); got != "server" {
 		t.Errorf("the page comes from the %s", got)
+	}
+	// A window is followed all the same.
+	r.click("#go")
+	if got := r.read("#again"); got != "server" {
+		t.Errorf("the window's page comes from the %s", got)
 	}
 }

@@ -16,8 +16,10 @@ func flags(profile, proxy string, pins []string, headed bool) []string {
 		"--remote-debugging-pipe",
 		"--user-data-dir=" + profile,
 		"--no-first-run", "--no-default-browser-check",
-		// Everything by the proxy, loopback included; nothing by UDP.
+		// Everything by the proxy, loopback included; nothing by UDP, and no name
+		// is asked for: WebRTC does that past the proxy.
 		"--proxy-server=http://" + proxy, "--proxy-bypass-list=<-loopback>",
+		"--host-resolver-rules=MAP * ^NOTFOUND, EXCLUDE 127.0.0.1",
 		"--disable-quic", "--force-webrtc-ip-handling-policy=disable_non_proxied_udp", "--webrtc-ip-handling-policy=disable_non_proxied_udp",
 		// Nothing leaves that no page asked for.
 		"--disable-background-networking", "--disable-component-update", "--disable-domain-reliability", "--disable-sync", "--disable-default-apps",
@@ -28,6 +30,8 @@ func flags(profile, proxy string, pins []string, headed bool) []string {
 		"--disable-features=" + strings.Join([]string{
 			"Translate", "OptimizationHints", "MediaRouter", "DialMediaRouteProvider", "InterestFeedContentSuggestions", "CertificateTransparencyComponentUpdater",
 			"AutofillServerCommunication", "AutofillEnableAccountWalletStorage", "PasswordManagerOnboarding", "HttpsUpgrades", "Prerender2", "SpeculationRulesPrefetchProxy", "PreloadTopChromeWebUI", "NetworkTimeServiceQuerying", "BackForwardCache",
+			// They open windows of their own, which ask for a document before one hears of them.
+			"FedCm", "WebIdentityDigitalCredentials", "WebPayments",
 		}, ","),
 		// A window that is hidden or behind another works on.
 		"--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding", "--disable-hang-monitor", "--disable-prompt-on-repost",
@@ -44,11 +48,11 @@ func flags(profile, proxy string, pins []string, headed bool) []string {
 	return append(args, "--no-startup-window")
 }
 
-// preferences are those that no argument sets: nothing typed is kept, and
-// cookies are as in a window that is not private, where sign-ins across hosts
-// need them.
+// preferences are those that no argument sets: nothing typed is kept, cookies
+// are as in a window that is not private, where sign-ins across hosts need them,
+// and no host hands out documents signed by another.
 const preferences = `{"autofill":{"profile_enabled":false,"credit_card_enabled":false,"enabled":false},"credentials_enable_service":false,"credentials_enable_autosignin":false,` +
-	`"profile":{"password_manager_enabled":false,"password_manager_leak_detection":false,"cookie_controls_mode":0},"safebrowsing":{"enabled":false},"search":{"suggest_enabled":false},"net":{"network_prediction_options":2}}`
+	`"profile":{"password_manager_enabled":false,"password_manager_leak_detection":false,"cookie_controls_mode":0},"safebrowsing":{"enabled":false},"search":{"suggest_enabled":false},"web_package":{"signed_exchange":{"enabled":false}},"net":{"network_prediction_options":2}}`
 
 // pins are the digests of the public keys by which a stand-in is known.
 // Certificates of anybody else are checked as ever.

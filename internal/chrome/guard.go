@@ -118,6 +118,8 @@ func (t *tab) challenged(s session, e fetch.EventAuthRequired) {
 func (t *tab) opened(s session) {
 	s.tell(page.Enable.Method, page.EnableParams{})
 	s.tell(fetch.Enable.Method, fetch.EnableParams{Patterns: []*fetch.RequestPattern{{URLPattern: "*"}}, HandleAuthRequests: new(t.b.proxy != nil)})
+	s.tell(network.Enable.Method, network.EnableParams{})
+	s.tell(network.SetBypassServiceWorker.Method, network.SetBypassServiceWorkerParams{Bypass: true})
 	s.tell(runtime.RunIfWaitingForDebugger.Method, cdp.Empty{})
 	// One that its opener fills by itself asks for no document.
 	time.AfterFunc(windowTime, func() {
