@@ -149,7 +149,7 @@ func TestRecipeAccounts(t *testing.T) {
 		"  account: google\n  register:\n    - {name: google, google: button, at: [{has_name: Google}]}\n  login:\n    - {name: again, google: button, at: [{has_name: Google}]}\n", 1)
 	google = strings.Replace(google, "mail_tag: ex\n", "mail_tag: none\n", 1)
 	google = cut(google, "mail:\n", "\nfederation:")
-	if e, err = Parse("example.yaml", []byte(google)); err != nil || e.Recipe.Register[0].Pattern != StepGoogle || e.Recipe.Register[0].Timeout != humanTimeout {
+	if e, err = Parse("example.yaml", []byte(google)); err != nil || e.Recipe.Register[0].Pattern != StepGoogle || e.Recipe.Register[0].Timeout != pageTimeout {
 		t.Error(err)
 	}
 	for name, c := range map[string]struct{ in, from, to, want string }{

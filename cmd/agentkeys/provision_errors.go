@@ -82,7 +82,7 @@ func explainStep(svc agentkeys.Service, f *recipe.Failure, err error, again stri
 	case recipe.Limited:
 		return failWith(exitFailure, "rate-limited", err, "wait an hour or so; then "+again)
 	case recipe.NoAccount:
-		return failWith(exitRefused, string(f.Kind), err, fmt.Sprintf("the service does not know the account that was made: 'agentkeys rm %s --account' forgets it, and the next run makes another", name))
+		return failWith(exitRefused, string(f.Kind), err, fmt.Sprintf("the service does not know the account that was made, or its password: 'agentkeys rm %s --account' forgets it, and the next run makes another", name))
 	case recipe.Closed, recipe.Wrong, recipe.Exists:
 		return failWith(exitRefused, string(f.Kind), err, fmt.Sprintf("look at the page with --headed, or bring a key: 'agentkeys store %s'", name))
 	case recipe.NoLoad, recipe.Browser:

@@ -29,7 +29,12 @@ func brave() *plan {
 			{on: "GET /register", do: func(*call) answer { return braveForm("register", "") }},
 			{on: "POST /register", do: braveRegister},
 			{on: "GET /verify", do: braveVerify},
-			{on: "GET /login", do: func(*call) answer { return braveForm("login", "") }},
+			{on: "GET /login", do: func(c *call) answer {
+				if c.account() != nil {
+					return answer{to: "/app/plans"}
+				}
+				return braveForm("login", "")
+			}},
 			{on: "POST /login", do: braveLogin},
 			{on: "POST /logout", do: func(c *call) answer { c.leave(); return answer{to: "/login"} }},
 			{on: "GET /app/plans", signedIn: true, do: bravePlans},
