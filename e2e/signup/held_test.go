@@ -1,10 +1,9 @@
 package signup_test
 
 import (
+	"strings"
 	"testing"
 	"time"
-
-	"github.com/litentry/agentkeys/internal/testsrv/sites"
 )
 
 // makers are the requests by which something comes to be at a service. sampled
@@ -22,6 +21,12 @@ var makers = []struct {
 	{"anthropic", "POST /settings/keys", nil},
 	{"groq", "POST /authenticate", map[bool]bool{false: true}},
 	{"groq", "POST /keys", nil},
+	// A person's browser outlives the command, and asks to the end.
+	{"brave-search", "POST /register", nil},
+	{"brave-search", "GET /verify", nil},
+	{"brave-search", "POST /app/keys", nil},
+	{"gemini", "GET /signed-in", nil},
+	{"gemini", "POST /apikey", nil},
 }
 
 // TestKillHeld kills the command while the service has a request of it and has
@@ -35,7 +40,7 @@ func TestKillHeld(t *testing.T) {
 			name := m.service + " " + m.request + map[bool]string{true: " done", false: ""}[done]
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				w := start(t, sites.Options{Service: m.service})
+				w := wayOf(m.service).begin(t)
 				held := w.site.Hold(m.request, done)
 				r := w.begin()
 				select {
@@ -52,7 +57,7 @@ func TestKillHeld(t *testing.T) {
 				// What the service does for who is gone by now comes before what it is
 				// asked next.
 				w.quiet()
-				if o := w.provision("--json"); o.code != 0 {
+				if o := w.provision("--json"); o.code != 0 || !o.answer.Resumed {
 					t.Fatalf("after the kill: %v", o)
 				}
 				w.settled("after a kill at " + name)
@@ -67,7 +72,12 @@ func (w *world) quiet() {
 	last := -1
 	for range 100 {
 		w.mu.Lock()
-		now := w.letters + len(w.site.Visits())
+		now := w.letters
+		for _, v := range w.site.Visits() {
+			if !strings.HasSuffix(v.Path, "/state") { // where a page waits for a person
+				now++
+			}
+		}
 		rest := w.posting == 0
 		w.mu.Unlock()
 		if rest && now == last {

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,31 +19,67 @@ import (
 	"github.com/litentry/agentkeys/internal/testsrv/sites"
 )
 
-// persons are the services, and ways of theirs, that need a person.
-var persons = []struct {
+// way is a service as it is played, and what a person does there.
+type way struct {
 	name string
 	site sites.Options
-	kind string // of the stop
-	// act does what a person does in the window.
-	act func(*sites.Site)
-}{
-	{"card", sites.Options{Service: "brave-search"}, "need-human", func(s *sites.Site) { s.Act(sites.DeedCard) }},
-	{"google", sites.Options{Service: "gemini"}, "need-human", func(s *sites.Site) { s.Act(sites.DeedGoogle); s.Act(sites.DeedTerms) }},
-	{"bot check", sites.Options{Service: "openrouter", Bot: true}, "bot-check", func(s *sites.Site) { s.Solve() }},
-	{"phone", sites.Options{Service: "anthropic", Phone: true}, "need-human", func(s *sites.Site) { s.AnswerPhone() }},
+	kind string // of the stop where nobody is; "": nobody is needed
+	// act does what a person is asked for in the window, on as many pages as it
+	// says.
+	act func(s *sites.Site, turn string) int
+	// sample is where the tests of every day kill a run that has a person, by the
+	// end of a line; "": nowhere.
+	sample string
+}
+
+// wayOf is the first way of a service that needs a person, or the one that needs
+// none.
+func wayOf(service string) way {
+	for _, y := range persons {
+		if y.site.Service == service && !y.site.Bot && !y.site.Phone {
+			return y
+		}
+	}
+	return way{site: sites.Options{Service: service}}
+}
+
+// begin makes the way's world, with the person at their browser if one is needed.
+func (y way) begin(t *testing.T) *world {
+	t.Helper()
+	w := start(t, y.site)
+	if y.act != nil {
+		w.attend(y)
+	}
+	return w
+}
+
+// attend has a person be there from now on.
+func (w *world) attend(y way) { w.window, w.act = w.theirs(), y.act }
+
+// persons are the services, and ways of theirs, that need a person.
+var persons = []way{
+	{"card", sites.Options{Service: "brave-search"}, "need-human", func(s *sites.Site, _ string) int { return s.Act(sites.DeedCard) }, " read"},
+	{"google", sites.Options{Service: "gemini"}, "need-human", func(s *sites.Site, turn string) int {
+		if strings.Contains(turn, "Google") {
+			return s.Act(sites.DeedGoogle)
+		}
+		return s.Act(sites.DeedTerms)
+	}, " terms"},
+	{"bot check", sites.Options{Service: "openrouter", Bot: true}, "bot-check", func(s *sites.Site, _ string) int { return s.Solve() }, ""},
+	{"phone", sites.Options{Service: "anthropic", Phone: true}, "need-human", func(s *sites.Site, _ string) int { return s.AnswerPhone() }, ""},
 }
 
 // TestPerson: what only a person may do stops the run where nobody is, as often
 // as it is tried, and makes nothing twice; with a person at a browser the run
-// goes on where it was.
+// goes on where it was, wherever it is killed.
 func TestPerson(t *testing.T) {
-	for _, p := range persons {
-		t.Run(p.name, func(t *testing.T) {
+	for _, y := range persons {
+		t.Run(y.name, func(t *testing.T) {
 			t.Parallel()
-			w := start(t, p.site)
+			w := start(t, y.site)
 			for range 2 {
 				o := w.provision("--json")
-				if o.code != 10 || o.failure.Error.Code != "needs-person" || !strings.Contains(o.failure.Error.Problem, p.kind) {
+				if o.code != 10 || o.failure.Error.Code != "needs-person" || !strings.Contains(o.failure.Error.Problem, y.kind) {
 					t.Fatal(o)
 				}
 				if w.site.Robots() > 0 || len(w.site.Keys()) > 0 || len(w.site.Accounts()) > 1 {
@@ -51,29 +89,42 @@ func TestPerson(t *testing.T) {
 					break
 				}
 			}
-			address := w.theirs()
-			done := make(chan struct{})
-			go func() {
-				for {
-					select {
-					case <-done:
-						return
-					case <-time.After(200 * time.Millisecond):
-						p.act(w.site)
-					}
+			w.attend(y)
+			if campaign(t) == 0 && y.sample != "" {
+				if o := w.follow(func(line string) bool { return stepLine.MatchString(line) && strings.HasSuffix(line, y.sample+"\n") }); o.code != -1 {
+					t.Fatalf("it was not killed: %v", o)
 				}
-			}()
-			o := w.provision("--json", "--resume", "--attach", address)
-			close(done)
+			}
+			o := w.provision("--json", "--resume")
 			if o.code != 0 || !o.answer.Resumed {
 				t.Fatal(o)
 			}
+			w.settled("a person was there")
+			w.rounds()
+			w.browserless("with a person at a browser of theirs")
 			if n := w.site.Robots(); n > 0 {
 				t.Errorf("%d clicks by a robot", n)
 			}
-			w.settled("a person was there")
+			if campaign(t) > 0 {
+				y.killedEverywhere(t, y.through(t))
+			}
 		})
 	}
+}
+
+// through is a run with a person from its beginning to its end.
+func (y way) through(t *testing.T) outcome {
+	t.Helper()
+	w := y.begin(t)
+	o := w.provision()
+	if o.code != 0 {
+		t.Fatal(o)
+	}
+	w.settled("a run with a person")
+	if n := w.tabs(); n != 1 {
+		t.Errorf("%d tabs are in the person's browser, which had one", n)
+	}
+	return o
 }
 
 // theirs starts a browser as a person has it, with DevTools at the address that
@@ -119,6 +170,26 @@ func (w *world) theirs() string {
 	}
 	w.t.Fatal("the person's browser does not start")
 	return ""
+}
+
+// tabs is how many the person's browser has.
+func (w *world) tabs() (n int) {
+	w.t.Helper()
+	res, err := http.Get(w.window + "/json/list")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	var list []struct{ Type string }
+	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, target := range list {
+		if target.Type == "page" {
+			n++
+		}
+	}
+	return n
 }
 
 // pins are the digests of the public keys of certificates.

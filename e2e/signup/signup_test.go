@@ -1,7 +1,9 @@
 package signup_test
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,13 +14,14 @@ import (
 var alone = []string{"openrouter", "anthropic", "groq", "jina"}
 
 // TestSignup: each recipe ends with a key that works, a second run finds it, and
-// it is safe to kill the command as it comes to any of its steps: the next run
-// ends as well, with nothing made twice.
+// it is safe to kill the command as it comes to any of its steps: the run goes
+// on and ends as well, with nothing made twice.
 func TestSignup(t *testing.T) {
 	for _, service := range alone {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
-			w := start(t, sites.Options{Service: service})
+			y := way{site: sites.Options{Service: service}}
+			w := y.begin(t)
 			o := w.provision()
 			if o.code != 0 {
 				t.Fatal(o)
@@ -27,53 +30,131 @@ func TestSignup(t *testing.T) {
 			if o := w.provision("--json"); o.code != 0 || !o.answer.Existing {
 				t.Errorf("again: %v", o)
 			}
-			for round := 1; round < campaign(t); round++ {
-				if o := w.provision("--json", "--force"); o.code != 0 || o.answer.Door != "signup" || o.answer.Existing {
-					t.Fatalf("round %d: %v", round, o)
-				}
-			}
+			w.rounds()
 			w.browserless("runs that ended")
-			for _, at := range steps(t, o) {
-				killed(t, service, at)
+			if campaign(t) == 0 {
+				for _, m := range few(moments(o)) {
+					y.killed(t, m)
+				}
+				return
 			}
+			y.killedEverywhere(t, o)
 		})
 	}
+}
+
+// rounds gets one key after the other.
+func (w *world) rounds() {
+	w.t.Helper()
+	for round := 1; round < campaign(w.t); round++ {
+		o := w.provision("--json", "--force")
+		if o.code != 0 || o.answer.Door != "signup" || o.answer.Existing {
+			w.t.Fatalf("round %d: %v", round, o)
+		}
+		if n, accounts := w.live(), w.site.Accounts(); n != round+1 || len(accounts) > 1 {
+			w.t.Fatalf("round %d: %d live keys, accounts %v", round, n, accounts)
+		}
+	}
+}
+
+// moment is where a run is killed: as it says a line, or once a person has done
+// what the line asks for.
+type moment struct {
+	line string
+	done bool
+}
+
+func (m moment) String() string {
+	if m.done {
+		return strings.TrimSpace(m.line) + " (done)"
+	}
+	return strings.TrimSpace(m.line)
 }
 
 // stepLine is a line of progress: stage, number of the step and of all.
 var stepLine = regexp.MustCompile(`^  (register|login|key) (\d+)/(\d+) +(\S+)$`)
 
-// steps are the lines of a run's progress at which it is worth to be killed.
-func steps(t *testing.T, o outcome) (lines []string) {
-	for line := range strings.Lines(o.stderr) {
-		if line = strings.TrimRight(line, "\n"); stepLine.MatchString(line) || strings.HasPrefix(line, "  keep") || strings.HasPrefix(line, "  verify") || strings.HasPrefix(line, "  mail") {
-			lines = append(lines, line)
+// moments are those of a run at which it is worth to be killed.
+func moments(o outcome) (list []moment) {
+	add := func(m moment) {
+		if !slices.Contains(list, m) {
+			list = append(list, m)
 		}
 	}
-	if campaign(t) == 0 {
-		return few(lines)
+	for line := range strings.Lines(o.stderr) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case strings.HasPrefix(line, yourTurn):
+			add(moment{line, false})
+			add(moment{line, true})
+		case stepLine.MatchString(line), strings.HasPrefix(line, "  keep"), strings.HasPrefix(line, "  verify"), strings.HasPrefix(line, "  mail"):
+			add(moment{line, false})
+		}
 	}
-	return lines
+	return list
 }
 
-func killed(t *testing.T, service, at string) {
-	w := start(t, sites.Options{Service: service})
-	if o := w.follow(func(line string) bool { return strings.TrimRight(line, "\n") == at }); o.code != -1 {
-		t.Fatalf("at %q it was not killed: %v", at, o)
+// killedEverywhere kills a run at each of its moments. o is one that went
+// through.
+func (y way) killedEverywhere(t *testing.T, o outcome) {
+	all := moments(o)
+	last := 0 // of the steps for a key
+	for i, m := range all {
+		if strings.HasPrefix(m.line, "  key ") {
+			last = i
+		}
 	}
-	w.browserless("killed at " + at)
-	if o := w.provision("--json"); o.code != 0 {
-		t.Fatalf("after a kill at %q: %v", at, o)
+	for i, m := range all {
+		resumed := y.killed(t, m)
+		if i != last {
+			continue
+		}
+		// A key is made, and lost by now. Who goes on comes in again and takes it
+		// away, by steps that no first run has.
+		for _, later := range moments(resumed) {
+			if !slices.Contains(all, later) {
+				y.killed(t, m, later)
+			}
+		}
 	}
-	w.settled("after a kill at " + at)
 }
 
-// few are the steps after which something is made, or is lost most easily: the
+// killed kills runs one after the other, each at its moment, and has one go on.
+func (y way) killed(t *testing.T, at ...moment) (o outcome) {
+	t.Run(fmt.Sprint("killed at ", at), func(t *testing.T) {
+		w := y.begin(t)
+		for _, m := range at {
+			w.kill(m)
+		}
+		if o = w.provision("--resume"); o.code != 0 {
+			t.Fatalf("it does not go on: %v", o)
+		}
+		w.settled("after a kill")
+		w.browserless("after a kill")
+	})
+	return o
+}
+
+// kill runs the command until a moment.
+func (w *world) kill(m moment) {
+	w.t.Helper()
+	w.doom = ""
+	if m.done {
+		w.doom = m.line
+	}
+	if o := w.follow(func(line string) bool { return !m.done && strings.TrimRight(line, "\n") == m.line }); o.code != -1 {
+		w.t.Fatalf("at %q it was not killed: %v", m, o)
+	}
+	w.doom = ""
+	w.browserless("killed at " + m.String())
+}
+
+// few are the moments after which something is made, or is lost most easily: the
 // ones that the campaign adds the others to.
-func few(steps []string) (some []string) {
-	for i, s := range steps {
-		if strings.HasPrefix(s, "  mail") || strings.HasPrefix(s, "  verify") || i+1 < len(steps) && strings.HasPrefix(steps[i+1], "  keep") {
-			some = append(some, s)
+func few(all []moment) (some []moment) {
+	for i, m := range all {
+		if strings.HasPrefix(m.line, "  mail") || strings.HasPrefix(m.line, "  verify") || i+1 < len(all) && strings.HasPrefix(all[i+1].line, "  keep") {
+			some = append(some, m)
 		}
 	}
 	return some

@@ -47,6 +47,13 @@ type world struct {
 	flags   []string // of provision, for what is not known of the service
 	tmp     string   // where profiles are, if the home lets nobody pass
 
+	// window is the DevTools address of a person's browser, "" where nobody is,
+	// and act what the person does there when a run asks them, by the line in
+	// which it does. doom is such a line: once it is done the command is killed.
+	window string
+	act    func(s *sites.Site, turn string) int
+	doom   string
+
 	mu   sync.Mutex
 	smtp string
 	keys map[string]bool // that the API accepted
@@ -141,7 +148,11 @@ func (w *world) keyring(key string) string {
 }
 
 func (w *world) args(more ...string) []string {
-	return append(append([]string{"provision", w.service}, w.flags...), more...)
+	args := append([]string{"provision", w.service}, w.flags...)
+	if w.window != "" {
+		args = append(args, "--attach", w.window)
+	}
+	return append(args, more...)
 }
 
 func (w *world) svc() agentkeys.Service {
@@ -224,11 +235,18 @@ func (w *world) command(args ...string) *running {
 		defer close(r.lines)
 		var text strings.Builder
 		in := bufio.NewReader(pipe)
+		goesOn := func() {}
 		for {
 			line, err := in.ReadString('\n')
 			text.WriteString(line)
 			if line != "" {
 				r.lines <- line
+			}
+			if strings.TrimSpace(line) != "" || err != nil {
+				goesOn()
+			}
+			if strings.HasPrefix(line, yourTurn) && w.act != nil {
+				goesOn = w.help(r, strings.TrimRight(line, "\n"))
 			}
 			if err != nil {
 				break
@@ -243,6 +261,29 @@ func (w *world) command(args ...string) *running {
 	return r
 }
 
+// yourTurn begins the line in which a run asks a person.
+const yourTurn = "  Your turn: "
+
+// help has the person do what they are asked, in their time, until the run says
+// that it goes on.
+func (w *world) help(r *running, turn string) (stop func()) {
+	ctx, stop := context.WithCancel(w.t.Context())
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(200 * time.Millisecond):
+			}
+			if n := w.act(w.site, turn); n > 0 && turn == w.doom {
+				r.kill()
+				return
+			}
+		}
+	}()
+	return stop
+}
+
 func (r *running) kill() { _ = r.cmd.Process.Kill() }
 
 // end waits for the command's end.
@@ -251,19 +292,24 @@ func (r *running) end() outcome {
 	return r.o
 }
 
+// live is how many keys count at the service.
+func (w *world) live() (n int) {
+	for _, k := range w.site.Keys() {
+		if k.Live {
+			n++
+		}
+	}
+	return n
+}
+
 // settled demands one account, one key that counts, and that very key in the
 // vault, whatever had happened before.
 func (w *world) settled(after string) {
 	w.t.Helper()
-	if n := len(w.site.Accounts()); n > 1 || w.service != "jina" && w.service != "gemini" && n != 1 {
+	if n := len(w.site.Accounts()); n > 1 || w.service != "jina" && n != 1 {
 		w.t.Errorf("%s: %d accounts: %+v", after, n, w.site.Accounts())
 	}
-	live := 0
-	for _, k := range w.site.Keys() {
-		if k.Live {
-			live++
-		}
-	}
+	live := w.live()
 	// A key that a page shows to whoever comes belongs to nobody, and cannot be
 	// taken back: a browser that was killed may have seen one more.
 	if live != 1 && w.service != "jina" {
