@@ -12,10 +12,12 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/internal/audit"
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/keychain"
 	"github.com/litentry/agentkeys/internal/local"
+	"github.com/litentry/agentkeys/internal/provision"
 )
 
 // finding is one line of doctor's report.
@@ -29,7 +31,7 @@ type finding struct {
 func (a *app) doctorCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Look for what is wrong and say what to do", Args: cobra.NoArgs,
-		Long:    "Check directories, keychain, process, listener, memory protection, disk and\naudit log. Nothing is changed. The exit code is 7 if something is wrong.",
+		Long:    "Check directories, keychain, process, listener, memory protection, disk, audit\nlog, and runs of provision that did not end. Nothing is changed. The exit code is 7 if something is wrong.",
 		Example: "  agentkeys doctor\n  agentkeys doctor --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := a.paths()
@@ -82,6 +84,7 @@ func (a *app) examine(ctx context.Context, p local.Paths) []finding {
 		add("passphrase", "ok", "", "kept by you; 'agentkeys up' asks for it")
 	}
 	a.examineProcess(ctx, p, add)
+	a.examineRuns(p, add)
 	a.examineMinted(ctx, p, add)
 	a.examineBroker(ctx, p, add)
 	a.examineLog(p, add)
@@ -170,6 +173,25 @@ func (a *app) examineProcess(ctx context.Context, p local.Paths, add addFinding)
 	}
 }
 
+// examineRuns tells of runs of `agentkeys provision` that did not end.
+func (a *app) examineRuns(p local.Paths, add addFinding) {
+	open, damaged, err := provision.States(p.Provision())
+	if err != nil {
+		damaged = append(damaged, err)
+	}
+	for _, err := range damaged {
+		pr := classify(explainProvision(agentkeys.Service{}, err))
+		add("provision", "bad", pr.fix, "%v", pr.err)
+	}
+	for _, s := range open {
+		why := ", or is under way"
+		if f := s.Failure; f != nil {
+			why = ": " + stopped(f)
+		}
+		add("provision", "note", fmt.Sprintf("agentkeys provision %s --resume", s.Service), "%s: a run by %s did not end%s", s.Service, s.Door, why)
+	}
+}
+
 func (a *app) examineLog(p local.Paths, add addFinding) {
 	if !exists(p.AuditLog()) {
 		return
@@ -184,7 +206,11 @@ func (a *app) examineLog(p local.Paths, add addFinding) {
 		add("audit log", "bad", "compare with a backup", "%v", err)
 		return
 	}
-	add("audit log", "ok", "", "%d entries, whole", rep.Checked)
+	newest := ""
+	if rep.Uncovered > 0 {
+		newest = fmt.Sprintf("; the newest %d wait for the next signature", rep.Uncovered)
+	}
+	add("audit log", "ok", "", "%d entries, whole%s", rep.Head.Size+rep.Uncovered, newest)
 }
 
 // existing is the nearest ancestor of path that is there.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"github.com/litentry/agentkeys/internal/chrome"
 	"github.com/litentry/agentkeys/internal/control"
 	"github.com/litentry/agentkeys/internal/daemon"
-	"github.com/litentry/agentkeys/internal/durable"
 	"github.com/litentry/agentkeys/internal/local"
 	"github.com/litentry/agentkeys/internal/provision"
 	"github.com/litentry/agentkeys/internal/provision/har"
@@ -32,6 +29,7 @@ type provisioning struct {
 
 	door, browser, attach, har, shots, replay string
 	headed, plan, force, resume               bool
+	shot                                      bool // a picture was told of, or why there is none
 	hints                                     local.MailHints
 }
 
@@ -116,29 +114,44 @@ func (p *provisioning) check(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// all goes on with every run that did not end.
+// all goes on with every run that did not end. One that cannot be read keeps no
+// other from it.
 func (p *provisioning) all(ctx context.Context) error {
-	open, err := provision.States(p.paths.Provision())
+	open, damaged, err := provision.States(p.paths.Provision())
 	if err != nil {
 		return explainProvision(agentkeys.Service{}, err)
 	}
-	if len(open) == 0 {
+	total := len(open) + len(damaged)
+	if total == 0 {
 		return explainProvision(agentkeys.Service{}, provision.ErrNothing)
 	}
 	var errs []error
-	for _, s := range open {
-		if err := p.one(ctx, s.Service); err != nil {
-			if len(open) == 1 {
-				return err
-			}
+	failed := func(err error) {
+		errs = append(errs, err)
+		if total > 1 {
 			p.a.fail(err)
-			errs = append(errs, err)
 		}
 	}
-	if len(errs) > 0 {
-		return failWith(classify(errs[0]).exit, "failed", fmt.Errorf("%d of %d runs did not end", len(errs), len(open)), "")
+	for _, err := range damaged {
+		failed(explainProvision(agentkeys.Service{}, err))
 	}
-	return nil
+	for _, s := range open {
+		if err := p.one(ctx, s.Service); err != nil {
+			failed(err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return errInterrupted
+	case len(errs) == 0:
+		return nil
+	case total == 1:
+		return errs[0]
+	}
+	return failWith(classify(errs[0]).exit, "failed", fmt.Errorf("%d of %d runs did not end", len(errs), total), "")
 }
 
 func (p *provisioning) one(ctx context.Context, svc agentkeys.Service) error {
@@ -150,6 +163,9 @@ func (p *provisioning) one(ctx context.Context, svc agentkeys.Service) error {
 		return explainProvision(svc, p.replayed(ctx, e))
 	}
 	if _, err := p.client.Status(ctx); err != nil {
+		return err
+	}
+	if err := p.places(); err != nil {
 		return err
 	}
 	daemon.Harden() // a key is about to be in this memory
@@ -172,6 +188,7 @@ func (p *provisioning) one(ctx context.Context, svc agentkeys.Service) error {
 	res, err := run.Do(ctx)
 	kept := done()
 	if err != nil {
+		p.shotless()
 		return explainProvision(svc, errors.Join(err, kept))
 	}
 	if err := p.a.print(res, func() { p.a.printProvisioned(res) }); err != nil {
@@ -206,7 +223,11 @@ func (p *provisioning) launch(e *catalog.Entry, rec *har.Recorder) func(context.
 			Path: p.browser, Headed: p.headed, Attach: p.attach, Hosts: r.Hosts, Dir: p.paths.Browser(),
 			Site: e.Owner.SiteAddress, CAPEM: []byte(e.Owner.CAPEM), Record: rec,
 		}
-		return launched(chrome.Launch(ctx, o))
+		b, err := launched(chrome.Launch(ctx, o))
+		if err != nil || p.shots == "" {
+			return b, err
+		}
+		return camera{b, p.noShot}, nil
 	}
 }
 
@@ -241,21 +262,6 @@ func (p *provisioning) person(ctx context.Context, need recipe.Need, look func(c
 		case <-tick.C:
 		}
 	}
-}
-
-// shot keeps a picture of the page that a step failed on.
-func (p *provisioning) shot(e recipe.Event, png []byte) {
-	name := filepath.Join(p.shots, fmt.Sprintf("%s-%s-%s.png", time.Now().Format("20060102-150405.000"), e.Stage, e.Step))
-	// Never through a link that somebody else has put there.
-	err := os.MkdirAll(p.shots, 0o700)
-	if err == nil {
-		err = durable.CreateFile(name, png)
-	}
-	if err != nil {
-		fmt.Fprintf(p.a.stderr, "  no picture: %v\n", err)
-		return
-	}
-	fmt.Fprintf(p.a.stderr, "  picture         %s\n", name)
 }
 
 func (a *app) printProvisioned(r provision.Result) {
@@ -298,7 +304,7 @@ func (a *app) printPlan(e *catalog.Entry, p provision.Plan) {
 	if s := p.Unfinished; s != nil {
 		fmt.Fprintf(w, "  a run by %s did not end", s.Door)
 		if s.Failure != nil {
-			fmt.Fprintf(w, ": %s at %s %s", s.Failure.Kind, s.Failure.Stage, s.Failure.Step)
+			fmt.Fprintf(w, ": %s", stopped(s.Failure))
 		}
 		fmt.Fprintln(w)
 	}
@@ -330,4 +336,12 @@ func (a *app) printPlan(e *catalog.Entry, p provision.Plan) {
 	if p.Take == "" {
 		fmt.Fprintln(w, "\nNothing would be done.")
 	}
+}
+
+// stopped says why a run stopped, and where.
+func stopped(f *provision.Stopping) string {
+	if f.Stage == "" {
+		return printable(f.Kind)
+	}
+	return printable(strings.TrimSpace(fmt.Sprintf("%s at %s %s", f.Kind, f.Stage, f.Step)))
 }

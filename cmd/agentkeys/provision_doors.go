@@ -35,7 +35,7 @@ func (p *provisioning) doors(run *provision.Run, k keep) (done func() error, err
 		signup.Person = p.person
 	}
 	if p.shots != "" {
-		signup.Shot = p.shot
+		signup.Shot = p.keepShot
 	}
 	run.Doors = []provision.Door{
 		p.federate(e), p.mint(e),

@@ -89,6 +89,14 @@ type keptReview struct {
 	Catalogue string        `json:"catalogue"` // the catalogue's URL, "" if it had none
 }
 
+// subject is what the log says of a review.
+func (r keptReview) subject() string {
+	if r.URL == "" {
+		return fmt.Sprintf("%s by %s", r.Decision, r.By)
+	}
+	return fmt.Sprintf("%s by %s, %s", r.Decision, r.By, r.URL)
+}
+
 // Terms says whether a sign-up may go on now. For a live service with a review
 // that allows it, it reads the terms anew and compares.
 func (h *Host) Terms(ctx context.Context, svc agentkeys.Service) (TermsState, error) {
@@ -206,14 +214,17 @@ func (h *Host) ReviewTerms(ctx context.Context, svc agentkeys.Service, r TermsRe
 	if kept.URL == "" {
 		kept.URL = kept.Catalogue
 	}
-	if kept.URL == "" {
+	// To forbid needs no text, and nobody to know where it is: it holds whatever
+	// the terms say.
+	if kept.URL == "" && r.Decision == TermsAllow {
 		return TermsState{}, fmt.Errorf("%w: %s", ErrNoTermsURL, svc)
 	}
-	if _, err := parseTermsURL(kept.URL); err != nil {
-		return TermsState{}, err
+	if kept.URL != "" {
+		if _, err := parseTermsURL(kept.URL); err != nil {
+			return TermsState{}, err
+		}
 	}
-	if kept.Digest == "" {
-		// To forbid needs no text: it holds whatever the terms say.
+	if kept.URL != "" && kept.Digest == "" {
 		if kept.Digest, err = h.readTerms(ctx, e, kept.URL); err != nil && r.Decision == TermsAllow {
 			return TermsState{}, err
 		}
@@ -221,8 +232,7 @@ func (h *Host) ReviewTerms(ctx context.Context, svc agentkeys.Service, r TermsRe
 	h.change.Lock()
 	defer h.change.Unlock()
 	kept.At = h.now().UTC().Truncate(time.Second)
-	subject := fmt.Sprintf("%s by %s, %s", kept.Decision, kept.By, kept.URL)
-	err = h.changeReviews(ctx, grant.Event{Op: "terms.review", Svc: svc, Subject: subject, Digest: kept.Digest}, func(f *termsFile) {
+	err = h.changeReviews(ctx, grant.Event{Op: "terms.review", Svc: svc, Subject: kept.subject(), Digest: kept.Digest}, func(f *termsFile) {
 		f.Reviews[svc.String()] = kept
 	})
 	if err != nil {
@@ -251,7 +261,7 @@ func (h *Host) ForgetTerms(ctx context.Context, svc agentkeys.Service) error {
 	if !ok {
 		return fmt.Errorf("%w: %s", ErrNoReview, svc)
 	}
-	ev := grant.Event{Op: "terms.forget", Svc: svc, Subject: fmt.Sprintf("%s by %s, %s", old.Decision, old.By, old.URL), Digest: old.Digest}
+	ev := grant.Event{Op: "terms.forget", Svc: svc, Subject: old.subject(), Digest: old.Digest}
 	return h.changeReviews(ctx, ev, func(f *termsFile) { delete(f.Reviews, svc.String()) })
 }
 

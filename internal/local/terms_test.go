@@ -239,6 +239,16 @@ func TestTermsGuard(t *testing.T) {
 	if _, err := w.ReviewTerms(t.Context(), anthropic, TermsReview{Decision: TermsAllow, By: "R", Note: "n"}); !errors.Is(err, ErrNoTermsURL) {
 		t.Errorf("no address: %v", err)
 	}
+	// To forbid, nobody has to know where they are.
+	if st, err := w.ReviewTerms(t.Context(), anthropic, TermsReview{Decision: TermsForbid, By: "R", Note: "n"}); err != nil || st.Open || !strings.Contains(st.Why, "R forbade") {
+		t.Errorf("forbidden without an address: %+v, %v", st, err)
+	}
+	if st, err := w.Terms(t.Context(), anthropic); err != nil || st.Review.Decision != TermsForbid || st.URL != "" {
+		t.Errorf("kept: %+v, %v", st, err)
+	}
+	if err := w.ForgetTerms(t.Context(), anthropic); err != nil {
+		t.Error(err)
+	}
 	if w.reads != 0 {
 		t.Error("it was read")
 	}

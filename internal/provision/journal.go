@@ -77,9 +77,13 @@ func readState(path string) (*State, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrJournal, err)
 	}
-	return parseState(path, data)
+	s, err := parseState(path, data)
+	if err == nil && filepath.Base(path) != s.Service.String()+".json" {
+		return nil, fmt.Errorf("%w: %s is of another service", ErrJournal, path)
+	}
+	return s, err
 }
 
 func parseState(name string, data []byte) (*State, error) {
@@ -95,23 +99,29 @@ func parseState(name string, data []byte) (*State, error) {
 	return &s, nil
 }
 
-// States returns the runs below dir that did not end, by service.
-func States(dir string) ([]State, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
-	if err != nil {
-		return nil, err
+// States returns the runs below dir that did not end, by service, and an
+// ErrJournal for each journal that cannot be read.
+func States(dir string) (open []State, damaged []error, err error) {
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
 	}
-	var open []State
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, f := range files {
-		s, err := readState(f)
-		if err != nil {
-			return open, err
+		if filepath.Ext(f.Name()) != ".json" {
+			continue
 		}
-		if s.open() {
+		s, err := readState(filepath.Join(dir, f.Name()))
+		switch {
+		case err != nil:
+			damaged = append(damaged, err)
+		case s.open():
 			open = append(open, *s)
 		}
 	}
-	return open, nil
+	return open, damaged, nil
 }
 
 // Journal is the state of a run that is under way. What one of its methods

@@ -30,7 +30,7 @@ var (
 	// ErrClosed: no door that was asked for is open.
 	ErrClosed = errors.New("no door is open")
 	// ErrJournal: the journal of earlier runs cannot be read.
-	ErrJournal = errors.New("the journal of the run is damaged")
+	ErrJournal = errors.New("the journal of a run cannot be read")
 	// ErrNothing: there is no run to go on with.
 	ErrNothing = errors.New("there is no run to go on with")
 	// ErrUnfinished: a run by another door may have left a key at the service.

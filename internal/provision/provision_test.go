@@ -185,16 +185,16 @@ func TestCut(t *testing.T) {
 			if _, err := r.Do(t.Context()); !errors.Is(err, errCut) {
 				t.Fatalf("cut: %v", err)
 			}
-			if _, err := States(r.Dir); err != nil {
-				t.Fatal(err)
+			if _, damaged, err := States(r.Dir); err != nil || len(damaged) != 0 {
+				t.Fatal(damaged, err)
 			}
 			v.cut = ""
 			res, err := r.Do(t.Context())
 			if err != nil || v.stored != "first" || len(keys) != 1 || len(v.drawer) != 0 {
 				t.Fatalf("%+v, %v; stored %q, drawers %v", res, err, v.stored, v.drawer)
 			}
-			if open, err := States(r.Dir); err != nil || len(open) != 0 {
-				t.Errorf("left: %v, %v", open, err)
+			if open, damaged, err := States(r.Dir); err != nil || len(open)+len(damaged) != 0 {
+				t.Errorf("left: %v, %v, %v", open, damaged, err)
 			}
 		})
 	}
@@ -251,7 +251,7 @@ func TestResume(t *testing.T) {
 	if _, err := r.Do(t.Context()); !errors.Is(err, stop) {
 		t.Fatal(err)
 	}
-	open, err := States(r.Dir)
+	open, _, err := States(r.Dir)
 	if err != nil || len(open) != 1 || open[0].Account != Maybe || open[0].Failure.Kind != "bot-check" || open[0].Failure.Step != "continue" {
 		t.Fatalf("%+v, %v", open, err)
 	}
@@ -309,8 +309,43 @@ func TestBroughtMeanwhile(t *testing.T) {
 	if err != nil || !res.Existing || v.stored != "mine" {
 		t.Errorf("%+v, %v", res, err)
 	}
-	if open, err := States(r.Dir); err != nil || len(open) != 0 {
-		t.Errorf("left: %v, %v", open, err)
+	if open, damaged, err := States(r.Dir); err != nil || len(open)+len(damaged) != 0 {
+		t.Errorf("left: %v, %v, %v", open, damaged, err)
+	}
+}
+
+// TestStates: a journal that cannot be read hides no other, and is named.
+func TestStates(t *testing.T) {
+	if open, damaged, err := States(filepath.Join(t.TempDir(), "none")); err != nil || len(open)+len(damaged) != 0 {
+		t.Errorf("before any run: %v, %v, %v", open, damaged, err)
+	}
+	dir := t.TempDir()
+	state := func(service string) string {
+		return `{"v":1,"service":"` + service + `","run":"00","door":"signup","began":"2026-01-02T03:04:05Z"}`
+	}
+	for name, text := range map[string]string{
+		"brave-search.json": "garbage", "exa.json": state("groq"), "groq.json": state("groq"), "jina.json": state("jina"),
+		"openai.json": `{"v":1,"service":"openai","account":"made"}`, "groq.lock": "", "xai.json": "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "zed.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	open, damaged, err := States(dir)
+	if err != nil || len(open) != 2 || open[0].Service.String() != "groq" || open[1].Service.String() != "jina" {
+		t.Errorf("open: %+v, %v", open, err)
+	}
+	bad := []string{"brave-search.json", "exa.json", "xai.json", "zed.json"}
+	if len(damaged) != len(bad) {
+		t.Fatalf("damaged: %v", damaged)
+	}
+	for i, name := range bad {
+		if !errors.Is(damaged[i], ErrJournal) || !strings.Contains(damaged[i].Error(), filepath.Join(dir, name)) {
+			t.Errorf("%s: %v", name, damaged[i])
+		}
 	}
 }
 
