@@ -245,6 +245,11 @@ func testCancelled(t *testing.T, w *world) {
 		cancel()
 		_, one := w.Get(t.Context(), key(name))
 		_, two := w.Get(t.Context(), key("also-"+name))
+		if errors.Is(one, broker.ErrAbsent) && two == nil {
+			// A change that its caller gave up may be made later: between the
+			// two reads, too.
+			_, one = w.Get(t.Context(), key(name))
+		}
 		if errors.Is(one, broker.ErrAbsent) != errors.Is(two, broker.ErrAbsent) || err == nil && (one != nil || len(v) != 2) {
 			t.Errorf("apply: %v, then get: %v and %v", err, one, two)
 		}
