@@ -16,8 +16,12 @@ import (
 	"github.com/litentry/agentkeys/internal/provision/recipe"
 )
 
-// maxElements bounds a View.
-const maxElements = 2000
+// maxElements bounds a View, and maxFrames the frames that are asked for one: each
+// may answer with as many elements.
+const (
+	maxElements = 2000
+	maxFrames   = 64
+)
 
 // seen is what the script tells of a frame.
 type seen struct {
@@ -100,7 +104,8 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 	}
 	answers := make(chan answer, len(all))
 	asked := 0
-	for id, f := range all {
+	for _, id := range order(all, top.id) {
+		f := all[id]
 		if f.world == "" {
 			continue
 		}
@@ -133,6 +138,16 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 	v := recipe.View{URL: bare(s.URL, true), Loading: s.State == "loading", Status: s.Status}
 	t.add(&v, all, told, top.id)
 	return v, nil
+}
+
+// order returns the first frames of a tab, each after the one it is in.
+func order(all map[cdp.FrameID]frame, top cdp.FrameID) []cdp.FrameID {
+	out := []cdp.FrameID{top}
+	for i := 0; i < len(out); i++ {
+		out = append(out, all[out[i]].children...)
+		out = out[:min(len(out), maxFrames)]
+	}
+	return out
 }
 
 // of notes the origin of a frame's document.

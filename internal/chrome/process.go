@@ -96,7 +96,7 @@ func start(path string, args []string, p *profile, headed bool) (*process, error
 		_ = f.Close()
 	}
 	go func() { _, _ = io.Copy(out.stderr, ours[2]); _ = ours[2].Close() }()
-	out.pipe = chromedp.NewPipeConn(ours[1], ours[0])
+	out.pipe = chromedp.NewPipeConn(newMessages(ours[1]), ours[0])
 	return out, nil
 }
 
