@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 
 	"github.com/litentry/agentkeys/internal/provision/recipe"
 )
@@ -16,7 +17,8 @@ var errRestless = errors.New("the page shows something new all the time")
 
 // Shot returns a PNG of what the window shows. Fields, and words that look like
 // a key or a code, are blanked before it is made; the page is put back after.
-// Frames in which that cannot be done are left out. It is for a person who
+// Frames in which that cannot be done are left out, and so is what is in closed
+// shadow roots. It is for a person who
 // wonders why a step failed, and may show anything else that the page shows.
 func (b *Browser) Shot(ctx context.Context) ([]byte, error) {
 	t := b.tab
@@ -60,15 +62,23 @@ func (b *Browser) Shot(ctx context.Context) ([]byte, error) {
 }
 
 // mask blanks a frame and those in it, and returns how much it had to.
-func (t *tab) mask(ctx context.Context, frames map[cdp.FrameID]frame, id cdp.FrameID) (int, error) {
+func (t *tab) mask(ctx context.Context, frames map[cdp.FrameID]frame, top cdp.FrameID) (int, error) {
+	return t.blank(ctx, &closed{frames: frames, asked: map[target.SessionID]bool{}, hosts: map[cdp.FrameID][]*runtime.CallArgument{}}, top)
+}
+
+func (t *tab) blank(ctx context.Context, roots *closed, id cdp.FrameID) (int, error) {
+	frames := roots.frames
 	f := frames[id]
 	if f.world == "" {
 		return 0, recipe.ErrStale
 	}
+	hidden, err := roots.in(ctx, f)
+	if err != nil {
+		return 0, err
+	}
 	sum := 0
-	var hidden []*runtime.CallArgument
 	for _, c := range f.children {
-		n, err := t.mask(ctx, frames, c)
+		n, err := t.blank(ctx, roots, c)
 		switch o := frames[c]; {
 		case err == nil:
 			sum += n

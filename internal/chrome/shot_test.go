@@ -81,6 +81,41 @@ func TestShotBlanks(t *testing.T) {
 	}
 }
 
+// What no script sees is not in the picture: here it is red.
+func TestShotLeavesOutClosedRoots(t *testing.T) {
+	const red = `<b style="display:block;width:90px;height:90px;background:#f00">x</b>`
+	s := newSite(t)
+	s.page(shop+"/", `<p id=p>plain</p><x-a></x-a><x-b></x-b><iframe src="https://`+login+`/in"></iframe><iframe srcdoc="<x-a></x-a><script>parent.fill(document)</script>"></iframe><script>
+		function fill(d) { d.querySelector('x-a').attachShadow({mode: 'closed'}).innerHTML = '`+red+`' }
+		fill(document);
+		const b = document.querySelector('x-b').attachShadow({mode: 'open'});
+		b.innerHTML = '<x-c></x-c>';
+		b.firstChild.attachShadow({mode: 'closed'}).innerHTML = '<x-d></x-d>`+red+`'</script>`)
+	s.page(login+"/in", `<p id=in>in</p><x-a></x-a><script>document.querySelector('x-a').attachShadow({mode: 'closed'}).innerHTML = '`+red+`'</script>`)
+	r := launch(t, s)
+	r.open(shop + "/")
+	r.see("#in")
+	shot, err := r.Shot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture, err := png.Decode(bytes.NewReader(shot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, size := 0, picture.Bounds()
+	for x := range size.Dx() {
+		for y := range size.Dy() {
+			if r, g, b, _ := picture.At(x, y).RGBA(); r>>8 > 200 && g>>8 < 60 && b>>8 < 60 {
+				n++
+			}
+		}
+	}
+	if n > 0 {
+		t.Errorf("%d pixels show what is in a closed root", n)
+	}
+}
+
 func viewText(v recipe.View) string {
 	var b strings.Builder
 	for _, e := range v.Elements {
