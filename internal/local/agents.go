@@ -339,7 +339,9 @@ func (h *Host) hasCopy(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Se
 }
 
 func (h *Host) deleteCopy(ctx context.Context, e grant.Event, w agentkeys.Wallet, svc agentkeys.Service) error {
-	h.noteStranger(ctx, e.Agent, w, svc)
+	if !e.Agent.IsZero() {
+		h.noteStranger(h.stranger(ctx, e.Agent, w, svc), h.now())
+	}
 	h.daemon.Forget(w, svc)
 	e.Time, e.Op, e.Actor = h.now(), "credential.delete", h.wallet
 	p, err := h.decider.Own(ctx, grant.ActDelete, w, svc, e)

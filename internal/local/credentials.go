@@ -99,9 +99,11 @@ func (h *Host) Store(ctx context.Context, svc agentkeys.Service, v secret.Value,
 	if err != nil {
 		return res, err
 	}
+	stranger := h.stranger(ctx, agentkeys.Agent{}, h.wallet, svc)
 	if res.Revision, err = h.vault.Store(ctx, p, rec); err != nil {
 		return res, err
 	}
+	h.noteStranger(stranger, h.now().Add(h.grace()))
 	if o.Route != catalog.Import {
 		if err := h.readBack(ctx, svc, v); err != nil {
 			return res, err
@@ -250,12 +252,20 @@ func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) er
 			return err
 		}
 	}
-	defer h.endMinted(ctx, agentkeys.Agent{}, svc)
+	if err := h.remove(ctx, svc); err != nil {
+		return err // and what is stored still is not deleted at the service
+	}
+	h.endMinted(ctx, agentkeys.Agent{}, svc)
+	return nil
+}
+
+func (h *Host) remove(ctx context.Context, svc agentkeys.Service) error {
 	h.change.Lock()
 	defer h.change.Unlock()
 	if err := h.deleteCopies(ctx, svc); err != nil {
 		return err
 	}
+	stranger := h.stranger(ctx, agentkeys.Agent{}, h.wallet, svc)
 	e := grant.Event{Time: h.now(), Op: "credential.delete", Actor: h.wallet}
 	p, err := h.decider.Own(ctx, grant.ActDelete, h.wallet, svc, e)
 	if err != nil {
@@ -267,6 +277,7 @@ func (h *Host) Remove(ctx context.Context, svc agentkeys.Service, force bool) er
 		}
 		return err
 	}
+	h.noteStranger(stranger, h.now())
 	e.Svc, e.Decision, e.Time = svc, grant.Done, h.now().UTC()
 	return h.audit.Record(ctx, e)
 }

@@ -62,6 +62,13 @@ func noDrawer(svc agentkeys.Service) error {
 // PutDrawer keeps v in a drawer of a service, in place of what was there, and
 // takes it over. When it returns nil, v has been read back.
 func (h *Host) PutDrawer(ctx context.Context, svc agentkeys.Service, d Drawer, v secret.Value) error {
+	h.change.Lock()
+	defer h.change.Unlock()
+	return h.putDrawer(ctx, svc, d, v)
+}
+
+// putDrawer is PutDrawer for who holds h.change.
+func (h *Host) putDrawer(ctx context.Context, svc agentkeys.Service, d Drawer, v secret.Value) error {
 	defer v.Clear()
 	if err := h.manage(); err != nil {
 		return err
@@ -76,8 +83,6 @@ func (h *Host) PutDrawer(ctx context.Context, svc agentkeys.Service, d Drawer, v
 	if v.IsZero() || v.Len() > MaxSecret {
 		return fmt.Errorf("%w: a drawer holds 1 to %d bytes", ErrKeyForm, MaxSecret)
 	}
-	h.change.Lock()
-	defer h.change.Unlock()
 	e := grant.Event{Time: h.now(), Op: "drawer.store", Actor: h.wallet, Subject: string(d)}
 	p, err := h.decider.Own(ctx, grant.ActStore, h.wallet, name, e)
 	if err != nil {
@@ -112,6 +117,13 @@ func (h *Host) drawer(ctx context.Context, name agentkeys.Service, op string, d 
 
 // RemoveDrawer empties a drawer. vault.ErrNotFound.
 func (h *Host) RemoveDrawer(ctx context.Context, svc agentkeys.Service, d Drawer) error {
+	h.change.Lock()
+	defer h.change.Unlock()
+	return h.removeDrawer(ctx, svc, d)
+}
+
+// removeDrawer is RemoveDrawer for who holds h.change.
+func (h *Host) removeDrawer(ctx context.Context, svc agentkeys.Service, d Drawer) error {
 	if err := h.manage(); err != nil {
 		return err
 	}
@@ -119,8 +131,6 @@ func (h *Host) RemoveDrawer(ctx context.Context, svc agentkeys.Service, d Drawer
 	if err != nil {
 		return err
 	}
-	h.change.Lock()
-	defer h.change.Unlock()
 	p, err := h.decider.Own(ctx, grant.ActDelete, h.wallet, name, grant.Event{Time: h.now(), Op: "drawer.delete", Actor: h.wallet, Subject: string(d)})
 	if err != nil {
 		return err

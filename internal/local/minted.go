@@ -69,7 +69,11 @@ type minted struct {
 	mu   sync.Mutex
 	keys map[string]MintedKey
 	held map[string]bool // somebody is at work on it
-	seen map[string]bool // compared with what is stored since this process began
+	// seen is with which revision of what is stored a key of the master's own was
+	// compared, and found to be that; 0: it is to be compared.
+	seen   map[string]uint64
+	looked time.Time            // when those revisions were looked at
+	later  map[string]time.Time // when one is compared again that could not be
 }
 
 // openMinted reads what an earlier process has left. A file that cannot be read
@@ -77,7 +81,8 @@ type minted struct {
 func (h *Host) openMinted() error {
 	m := &h.minted
 	m.dir, m.wake = h.paths.Minted(), make(chan struct{}, 1)
-	m.keys, m.held, m.seen = map[string]MintedKey{}, map[string]bool{}, map[string]bool{}
+	m.keys, m.held, m.seen = map[string]MintedKey{}, map[string]bool{}, map[string]uint64{}
+	m.later = map[string]time.Time{}
 	if err := durable.MkdirAll(m.dir); err != nil {
 		return err
 	}
@@ -154,7 +159,23 @@ func (m *minted) drop(name string) error {
 		return err
 	}
 	delete(m.keys, name)
+	delete(m.seen, name)
+	delete(m.later, name)
 	return nil
+}
+
+// putOff reports whether a key is not to be compared yet.
+func (m *minted) putOff(name string, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return ahead(now, m.later[name], lookEvery)
+}
+
+// saw notes that a key was found to be the revision that is stored.
+func (m *minted) saw(name string, revision uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.seen[name] = revision
 }
 
 // hold keeps others from working on a key; false if somebody does.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,13 +126,14 @@ func (h *Host) reap(ctx context.Context) {
 		// A grant that has not been heard of yet is one too.
 		known = r.Stream.Fresh(ctx) == nil
 	}
+	h.lookAgain(ctx)
 	const most = 8 // at a time
 	slots := make(chan struct{}, most)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for _, k := range all {
-		if k.State == MintedLive && known {
-			h.judge(ctx, k.Name)
+		if k.State == MintedLive && known && h.judge(ctx, k.Name) {
+			h.forgetGone(ctx, k.Name)
 		}
 		now := h.now()
 		k, ok := h.minted.get(k.Name)
@@ -146,16 +148,56 @@ func (h *Host) reap(ctx context.Context) {
 	}
 }
 
+// lookEvery is how often it is looked whether the master's own keys are still
+// those that are stored.
+const lookEvery = time.Minute
+
+// lookAgain has the master's own keys compared anew where another revision is
+// stored than they were compared with: another machine of the master's may have
+// replaced it, or a store here have come to pass that seemed to fail.
+func (h *Host) lookAgain(ctx context.Context) {
+	m, now := &h.minted, h.now()
+	m.mu.Lock()
+	since := now.Sub(m.looked)
+	due := len(m.seen) > 0 && (since < 0 || since >= lookEvery)
+	if due {
+		m.looked = now
+	}
+	m.mu.Unlock()
+	if !due {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, atOnce)
+	defer cancel()
+	infos, err := h.vault.Infos(ctx, h.wallet)
+	if err != nil {
+		return // the next time
+	}
+	stored := map[agentkeys.Service]vault.Info{}
+	for _, i := range infos {
+		stored[i.Service] = i
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, revision := range m.seen {
+		if i := stored[m.keys[name].Service]; i.Err == nil && i.Revision != revision {
+			m.seen[name] = 0
+		}
+	}
+}
+
 // ahead reports whether t is still to come. What is further away than most was
 // written by a clock that has been set back since, and is now.
 func ahead(now, t time.Time, most time.Duration) bool {
 	return now.Before(t) && t.Sub(now) <= most
 }
 
-// judge decides whether a key is wanted still.
-func (h *Host) judge(ctx context.Context, name string) {
-	if k, ok := h.minted.get(name); !ok || h.serves(k) || !h.minted.hold(name) {
-		return
+// judge decides whether a key is wanted still. missing says that it is the
+// master's own, and that what is stored is not where it was: by whose doing is
+// not known.
+func (h *Host) judge(ctx context.Context, name string) (missing bool) {
+	if k, ok := h.minted.get(name); !ok || h.serves(k) || h.minted.putOff(name, h.now()) || !h.minted.hold(name) {
+		return false
 	}
 	defer h.minted.release(name)
 	// What is being changed is not looked at half-way.
@@ -163,11 +205,10 @@ func (h *Host) judge(ctx context.Context, name string) {
 	defer h.change.Unlock()
 	k, ok := h.minted.get(name)
 	if !ok || k.State != MintedLive {
-		return
+		return false
 	}
 	if k.Agent.IsZero() {
-		h.adopt(ctx, k, h.wallet, ownGrant)
-		return
+		return errors.Is(h.adopt(ctx, k, h.wallet, ownGrant), vault.ErrMissing)
 	}
 	g := h.dir.Grant(k.Agent, k.Service)
 	switch {
@@ -180,7 +221,31 @@ func (h *Host) judge(ctx context.Context, name string) {
 		h.unwanted(name, h.now().Add(h.grace())) // granted anew
 	default:
 		// Whoever made it ended before it was settled what it is for.
-		h.adopt(ctx, k, g.Wallet, g.ID)
+		_ = h.adopt(ctx, k, g.Wallet, g.ID)
+	}
+	return false
+}
+
+// forgetGone forgets a key that the service does not know any more, because
+// another machine has had it deleted. One that it knows stays: a store that has
+// lost something may get it back.
+func (h *Host) forgetGone(ctx context.Context, name string) {
+	if !h.minted.hold(name) {
+		return
+	}
+	defer h.minted.release(name)
+	k, _ := h.minted.get(name)
+	m, management, err := h.manager(ctx, k)
+	if err != nil {
+		return
+	}
+	defer management.Clear()
+	all, err := m.List(ctx, management, k.Name)
+	if err != nil || slices.ContainsFunc(all, func(l mint.Listed) bool { return l.ID == k.ID }) {
+		return
+	}
+	if err := h.minted.drop(name); err != nil {
+		h.log.Warn("a key that is gone is not forgotten yet", "name", name, "err", err)
 	}
 }
 
@@ -189,32 +254,40 @@ func (h *Host) serves(k MintedKey) bool {
 	if k.Agent.IsZero() {
 		h.minted.mu.Lock()
 		defer h.minted.mu.Unlock()
-		return k.Grant == ownGrant && h.minted.seen[k.Name]
+		return k.Grant == ownGrant && h.minted.seen[k.Name] != 0
 	}
 	g := h.dir.Grant(k.Agent, k.Service)
 	return h.inForce(g) && k.Grant == g.ID && !h.federated(k.Service)
 }
 
 // adopt keeps a key that is what is stored, and lets go of any other.
-func (h *Host) adopt(ctx context.Context, k MintedKey, w agentkeys.Wallet, grantID string) {
-	rec, err := h.copyRecord(ctx, w, k.Service)
+func (h *Host) adopt(ctx context.Context, k MintedKey, w agentkeys.Wallet, grantID string) error {
+	rec, hdr, err := h.copyHeader(ctx, w, k.Service)
 	rec.Secret.Clear()
 	switch {
 	case err != nil && !errors.Is(err, vault.ErrNotFound) && !unreadable(err):
-		return // tried again
+		// Tried again, but not at every look: each is on record.
+		const pause = 30 * time.Second
+		h.minted.mu.Lock()
+		h.minted.later[k.Name] = h.now().Add(pause)
+		h.minted.mu.Unlock()
+		return err
 	case err == nil && rec.Route == string(catalog.Mint) && rec.KeyID == k.ID:
 		if k.Grant != grantID {
 			if err := h.minted.update(k.Name, func(k *MintedKey) { k.Grant = grantID }); err != nil {
 				h.log.Warn("what a minted key is for was not written down", "name", k.Name, "err", err)
 			}
 		}
-		h.minted.mu.Lock()
-		h.minted.seen[k.Name] = true
-		h.minted.mu.Unlock()
+		if k.Agent.IsZero() {
+			h.minted.saw(k.Name, hdr.Revision)
+		}
 		h.supersede(k.Agent, k.Service, k.Name)
+	case err == nil && k.Grant != "":
+		h.unwanted(k.Name, h.now().Add(h.grace())) // it was in use until it was replaced
 	default:
 		h.unwanted(k.Name, h.now())
 	}
+	return nil
 }
 
 // deleteMinted deletes a key at its service, or says when that is tried again.
@@ -238,7 +311,10 @@ func (h *Host) deleteMinted(ctx context.Context, name string) {
 	}
 	if k.Tries == 0 { // the log need not have every try
 		if err := h.audit.Record(ctx, ev); err != nil {
-			h.log.Warn("a key was not deleted at its service", "name", name, "err", err)
+			if err = fmt.Errorf("nothing is deleted that cannot be recorded: %w", err); ctx.Err() == nil && err.Error() != k.Error {
+				h.log.Warn("a key was not deleted at its service; that is tried again", "name", name, "err", err)
+				h.putOff(name, firstPause, func(k *MintedKey) { k.Error = err.Error() })
+			}
 			return
 		}
 	}
@@ -250,6 +326,10 @@ func (h *Host) deleteMinted(ctx context.Context, name string) {
 		}
 		if err := h.minted.drop(name); err != nil {
 			h.log.Warn("a key that is gone is not forgotten yet", "name", name, "err", err)
+			h.putOff(name, nextPause(k), func(k *MintedKey) {
+				k.Tries++
+				k.Error = fmt.Sprintf("it is gone, but that cannot be written down: %v", err)
+			})
 		}
 		return
 	}
@@ -260,13 +340,26 @@ func (h *Host) deleteMinted(ctx context.Context, name string) {
 		}
 		h.log.Warn("a key was not deleted at its service; that is tried again", "name", name, "err", err)
 	}
-	pause := min(firstPause<<min(k.Tries, 20), longestPause)
+	pause := nextPause(k)
 	if u, ok := errors.AsType[*mint.Unavailable](err); ok && u.RetryAfter > 0 {
 		pause = u.RetryAfter
 	}
-	err = h.minted.update(name, func(k *MintedKey) {
+	h.putOff(name, pause, func(k *MintedKey) {
 		k.Tries++
-		k.Next, k.Error = h.now().Add(pause).UTC(), err.Error()
+		k.Error = err.Error()
+	})
+}
+
+// nextPause is how long it is until the next try at deleting k.
+func nextPause(k MintedKey) time.Duration {
+	return min(firstPause<<min(k.Tries, 20), longestPause)
+}
+
+// putOff has a deletion tried again after a pause.
+func (h *Host) putOff(name string, pause time.Duration, change func(*MintedKey)) {
+	err := h.minted.update(name, func(k *MintedKey) {
+		change(k)
+		k.Next = h.now().Add(pause).UTC()
 	})
 	if err != nil {
 		h.log.Warn("a try was not written down", "name", name, "err", err)
@@ -278,21 +371,7 @@ var errLost = errors.New("the service does not list it, and may yet")
 
 // unmake asks the service.
 func (h *Host) unmake(ctx context.Context, k MintedKey) error {
-	e, err := h.cat.entry(k.Service)
-	if err != nil {
-		return err
-	}
-	m, at, err := h.minter(e)
-	if err != nil {
-		return err
-	}
-	if at != k.At {
-		return fmt.Errorf("%w: %s", errStrange, k.At)
-	}
-	management, err := h.Drawer(ctx, k.Service, DrawerManagement)
-	if errors.Is(err, vault.ErrNotFound) {
-		return fmt.Errorf("%w: %s", ErrNoManagement, k.Service)
-	}
+	m, management, err := h.manager(ctx, k)
 	if err != nil {
 		return err
 	}
@@ -301,6 +380,27 @@ func (h *Host) unmake(ctx context.Context, k MintedKey) error {
 		return m.Revoke(ctx, management, k.ID)
 	}
 	return h.unmakeNamed(ctx, m, management, k)
+}
+
+// manager is what can be asked about a key: the management API that made it,
+// with the management key.
+func (h *Host) manager(ctx context.Context, k MintedKey) (*mint.Minter, secret.Value, error) {
+	e, err := h.cat.entry(k.Service)
+	if err != nil {
+		return nil, secret.Value{}, err
+	}
+	m, at, err := h.minter(e)
+	if err != nil {
+		return nil, secret.Value{}, err
+	}
+	if at != k.At {
+		return nil, secret.Value{}, fmt.Errorf("%w: %s", errStrange, k.At)
+	}
+	management, err := h.Drawer(ctx, k.Service, DrawerManagement)
+	if errors.Is(err, vault.ErrNotFound) {
+		err = fmt.Errorf("%w: %s", ErrNoManagement, k.Service)
+	}
+	return m, management, err
 }
 
 // unmakeNamed deletes a key of which only the name is known.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/litentry/agentkeys"
 	"github.com/litentry/agentkeys/catalog"
@@ -101,36 +102,30 @@ type newKey struct {
 // makeKey makes a key at the service. What it is for is settled by settle; if
 // that never happens, the key is deleted.
 func (h *Host) makeKey(ctx context.Context, e *catalog.Entry, a agentkeys.Agent, w mint.Want) (_ *newKey, err error) {
-	m, at, err := h.minter(e)
+	m, k, err := h.announce(e.ID, a)
 	if err != nil {
 		return nil, err
 	}
-	management, err := h.Drawer(ctx, e.ID, DrawerManagement)
-	if errors.Is(err, vault.ErrNotFound) {
-		return nil, fmt.Errorf("%w: %s", ErrNoManagement, e.ID)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer management.Clear()
-	w.Name = mintedName(a)
-	k := MintedKey{Name: w.Name, Service: e.ID, Agent: a, State: MintedMaking, At: at, Created: h.now().UTC()}
-	ev := grant.Event{Time: h.now().UTC(), Op: opMint, Actor: h.wallet, Agent: a, Svc: e.ID, Subject: k.Name, Decision: grant.Allowed}
-	if err := h.audit.Record(ctx, ev); err != nil {
-		return nil, fmt.Errorf("recording %s: %w", ev.Op, err)
-	}
-	h.minted.hold(k.Name)
 	defer func() {
 		if err != nil {
 			h.minted.release(k.Name)
 			h.minted.poke()
 		}
 	}()
-	// On disk before the service is asked: whatever happens from here on, the
-	// key is found by its name.
-	if err := h.minted.put(k); err != nil {
-		return nil, fmt.Errorf("no key is made: %w", err)
+	w.Name = k.Name
+	ev := grant.Event{Time: h.now().UTC(), Op: opMint, Actor: h.wallet, Agent: a, Svc: e.ID, Subject: k.Name, Decision: grant.Allowed}
+	if err := h.audit.Record(ctx, ev); err != nil {
+		return nil, errors.Join(fmt.Errorf("recording %s: %w", ev.Op, err), h.minted.drop(k.Name))
 	}
+	management, err := h.Drawer(ctx, e.ID, DrawerManagement)
+	if err != nil {
+		if errors.Is(err, vault.ErrNotFound) {
+			err = fmt.Errorf("%w: %s", ErrNoManagement, e.ID)
+		}
+		ev.Time, ev.Decision, ev.Reason = h.now().UTC(), grant.Failed, mintReason(err)
+		return nil, errors.Join(err, h.audit.Record(context.WithoutCancel(ctx), ev), h.minted.drop(k.Name))
+	}
+	defer management.Clear()
 	made, err := m.Mint(ctx, management, w)
 	ctx = context.WithoutCancel(ctx)
 	ev.Time, ev.Decision, ev.Reason = h.now().UTC(), grant.Failed, mintReason(err)
@@ -159,6 +154,30 @@ func (h *Host) makeKey(ctx context.Context, e *catalog.Entry, a agentkeys.Agent,
 		return nil, fmt.Errorf("a key is made and will be deleted: recording %s: %w", ev.Op, err)
 	}
 	return n, nil
+}
+
+// announce puts on disk that a key is about to be made, before the service is
+// asked and before the management key is opened: whatever happens from here on,
+// the key is found by its name, and who would remove the management key sees
+// that it is needed. The key is held.
+func (h *Host) announce(svc agentkeys.Service, a agentkeys.Agent) (*mint.Minter, MintedKey, error) {
+	h.change.Lock()
+	defer h.change.Unlock()
+	e, err := h.cat.entry(svc) // as it is set now
+	if err != nil {
+		return nil, MintedKey{}, err
+	}
+	m, at, err := h.minter(e)
+	if err != nil {
+		return nil, MintedKey{}, err
+	}
+	k := MintedKey{Name: mintedName(a), Service: svc, Agent: a, State: MintedMaking, At: at, Created: h.now().UTC()}
+	h.minted.hold(k.Name)
+	if err := h.minted.put(k); err != nil {
+		h.minted.release(k.Name)
+		return nil, MintedKey{}, fmt.Errorf("no key is made: %w", err)
+	}
+	return m, k, nil
 }
 
 // mintReason is an error in words for the log.
@@ -228,12 +247,16 @@ func (h *Host) isMinted(ctx context.Context, g *grant.Grant) bool {
 
 // copyRecord opens what is stored under a wallet.
 func (h *Host) copyRecord(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Service) (envelope.Record, error) {
+	rec, _, err := h.copyHeader(ctx, w, svc)
+	return rec, err
+}
+
+func (h *Host) copyHeader(ctx context.Context, w agentkeys.Wallet, svc agentkeys.Service) (envelope.Record, envelope.Header, error) {
 	p, err := h.decider.Own(ctx, grant.ActVerify, w, svc, grant.Event{Time: h.now(), Op: "credential.compare", Actor: h.wallet, Subject: w.String()})
 	if err != nil {
-		return envelope.Record{}, err
+		return envelope.Record{}, envelope.Header{}, err
 	}
-	rec, _, err := h.vault.Load(ctx, p)
-	return rec, err
+	return h.vault.Load(ctx, p)
 }
 
 // Management is what a management key makes possible.
@@ -274,23 +297,44 @@ func (h *Host) StoreManagement(ctx context.Context, svc agentkeys.Service, v sec
 	if err := m.Check(ctx, v); err != nil {
 		return Management{}, err
 	}
-	if err := h.knows(ctx, m, svc, v); err != nil && !force {
-		return Management{}, err
+	for {
+		alive := h.aliveAt(svc)
+		if err := h.knows(ctx, m, alive, v); err != nil && !force {
+			return Management{}, err
+		}
+		if kept, err := h.keepManagement(ctx, svc, v, alive); err != nil {
+			return Management{}, err
+		} else if kept {
+			break
+		}
 	}
 	caps := m.Caps()
-	out := Management{Service: svc, Checked: true, Windows: caps.Windows, Expiry: caps.Expiry}
-	if err := h.PutDrawer(ctx, svc, DrawerManagement, v.Clone()); err != nil {
-		return Management{}, err
-	}
 	h.minted.poke()
-	return out, nil
+	return Management{Service: svc, Checked: true, Windows: caps.Windows, Expiry: caps.Expiry}, nil
+}
+
+// keepManagement keeps v unless a key has been announced since alive was looked
+// at: it is made with the management key that v would replace.
+func (h *Host) keepManagement(ctx context.Context, svc agentkeys.Service, v secret.Value, alive []MintedKey) (bool, error) {
+	h.change.Lock()
+	defer h.change.Unlock()
+	for _, k := range h.aliveAt(svc) {
+		if !slices.ContainsFunc(alive, func(o MintedKey) bool { return o.Name == k.Name }) {
+			return false, nil
+		}
+	}
+	return true, h.putDrawer(ctx, svc, DrawerManagement, v.Clone())
+}
+
+// aliveAt is what is alive at a service, or may be.
+func (h *Host) aliveAt(svc agentkeys.Service) []MintedKey {
+	return h.minted.where(func(k MintedKey) bool { return k.Service == svc })
 }
 
 // knows checks that a management key is of the account that has the keys made so
 // far. Of another one it would seem that they are gone, most of all one of which
 // only the name is known.
-func (h *Host) knows(ctx context.Context, m *mint.Minter, svc agentkeys.Service, v secret.Value) error {
-	alive := h.minted.where(func(k MintedKey) bool { return k.Service == svc })
+func (h *Host) knows(ctx context.Context, m *mint.Minter, alive []MintedKey, v secret.Value) error {
 	if len(alive) == 0 {
 		return nil
 	}
@@ -317,10 +361,14 @@ func (h *Host) RemoveManagement(ctx context.Context, svc agentkeys.Service, forc
 	if err := h.manage(); err != nil {
 		return err
 	}
-	if alive := h.minted.where(func(k MintedKey) bool { return k.Service == svc }); len(alive) > 0 && !force {
+	// No key is announced meanwhile; who announces one afterwards finds none to
+	// make it with.
+	h.change.Lock()
+	defer h.change.Unlock()
+	if alive := h.aliveAt(svc); len(alive) > 0 && !force {
 		return fmt.Errorf("%w: %d of %s", ErrKeysAlive, len(alive), svc)
 	}
-	return h.RemoveDrawer(ctx, svc, DrawerManagement)
+	return h.removeDrawer(ctx, svc, DrawerManagement)
 }
 
 // managed reports whether there is a management key of a service among infos.
@@ -349,35 +397,44 @@ func (h *Host) mintedOf(g *grant.Grant) *MintedKey {
 	return nil
 }
 
-// noteStranger notes a key that another machine of the master's made for an
-// agent, whose copy is about to go: that machine may never hear of it.
-func (h *Host) noteStranger(ctx context.Context, a agentkeys.Agent, w agentkeys.Wallet, svc agentkeys.Service) {
-	if h.opts.Remote == nil || a.IsZero() {
-		return
+// stranger is a key that another machine of the master's made and that is stored
+// for an agent, or for the master if a is zero; nil if there is none. Once it is
+// replaced here, that machine may never hear of it.
+func (h *Host) stranger(ctx context.Context, a agentkeys.Agent, w agentkeys.Wallet, svc agentkeys.Service) *MintedKey {
+	if h.opts.Remote == nil {
+		return nil
 	}
 	e, err := h.cat.entry(svc)
 	if err != nil || e.Minting == nil {
-		return
+		return nil
 	}
 	if has, err := h.hasManagement(ctx, svc); err != nil || !has {
-		return
+		return nil
 	}
 	rec, err := h.copyRecord(ctx, w, svc)
 	rec.Secret.Clear()
 	if err != nil || rec.Route != string(catalog.Mint) || rec.KeyID == "" {
-		return
+		return nil
 	}
 	if len(h.minted.where(func(k MintedKey) bool { return k.Service == svc && k.ID == rec.KeyID })) > 0 {
-		return
+		return nil
 	}
 	_, at, err := h.minter(e)
 	if err != nil {
+		return nil
+	}
+	return &MintedKey{
+		Name: mintedName(a), ID: rec.KeyID, Service: svc, Agent: a, Grant: "elsewhere", State: MintedDeleting, At: at, Created: h.now().UTC(),
+	}
+}
+
+// noteStranger has a stranger deleted at its service, not before notBefore.
+func (h *Host) noteStranger(k *MintedKey, notBefore time.Time) {
+	if k == nil {
 		return
 	}
-	err = h.minted.put(MintedKey{
-		Name: mintedName(a), ID: rec.KeyID, Service: svc, Agent: a, Grant: "elsewhere", State: MintedDeleting, At: at, Created: h.now().UTC(),
-	})
-	if err != nil {
-		h.log.Warn("a key that another machine made was not noted", "agent", a.String(), "err", err)
+	k.NotBefore = notBefore.UTC()
+	if err := h.minted.put(*k); err != nil {
+		h.log.Warn("a key that another machine made was not noted", "name", k.Name, "err", err)
 	}
 }

@@ -112,11 +112,13 @@ func (h *Host) turnGrant(ctx context.Context, e *catalog.Entry, g *grant.Grant) 
 	if now := h.dir.Grant(g.Agent, g.Svc); !ok || !h.inForce(now) || now.ID != g.ID || h.federated(g.Svc) {
 		return turn, nil
 	}
-	turn = h.turned(g.Agent, g.Svc, n)
+	old := h.stranger(ctx, g.Agent, g.Wallet, g.Svc)
+	turn = h.turned(g.Agent, g.Svc, n, old)
 	if err := h.seal(ctx, a, g.Svc, n.rec); err != nil {
 		return KeyTurn{}, err
 	}
 	n.settle(g.ID)
+	h.noteStranger(old, turn.Until)
 	return turn, nil
 }
 
@@ -158,25 +160,30 @@ func (h *Host) turnOwn(ctx context.Context, e *catalog.Entry) (turn KeyTurn, err
 	n.rec.VerifiedAt = h.now()
 	h.change.Lock()
 	defer h.change.Unlock()
-	turn = h.turned(agentkeys.Agent{}, e.ID, n)
+	old := h.stranger(ctx, agentkeys.Agent{}, h.wallet, e.ID)
+	turn = h.turned(agentkeys.Agent{}, e.ID, n, old)
 	p, err := h.decider.Own(ctx, grant.ActStore, h.wallet, e.ID, grant.Event{Time: h.now(), Op: "credential.replace", Actor: h.wallet, Subject: n.name})
 	if err != nil {
 		return KeyTurn{}, err
 	}
-	if _, err := h.vault.Store(ctx, p, n.rec); err != nil {
+	revision, err := h.vault.Store(ctx, p, n.rec)
+	if err != nil {
 		return KeyTurn{}, err
 	}
-	h.minted.mu.Lock()
-	h.minted.seen[n.name] = true
-	h.minted.mu.Unlock()
+	h.minted.saw(n.name, revision)
 	n.settle(ownGrant)
+	h.noteStranger(old, turn.Until)
 	return turn, nil
 }
 
-// turned says which key a new one is about to replace.
-func (h *Host) turned(a agentkeys.Agent, svc agentkeys.Service, n *newKey) KeyTurn {
+// turned says which key a new one is about to replace, maybe a stranger.
+func (h *Host) turned(a agentkeys.Agent, svc agentkeys.Service, n *newKey, stranger *MintedKey) KeyTurn {
 	t := KeyTurn{Agent: a, ID: n.rec.KeyID}
-	for _, k := range h.minted.of(a, svc) {
+	before := h.minted.of(a, svc)
+	if stranger != nil {
+		before = append(before, *stranger)
+	}
+	for _, k := range before {
 		if k.Name != n.name {
 			t.Old, t.Until = k.ID, h.now().Add(h.grace()).UTC()
 		}

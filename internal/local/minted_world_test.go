@@ -130,6 +130,9 @@ func (w *world) due() {
 	for _, k := range w.minted.where(func(MintedKey) bool { return true }) {
 		_ = w.minted.update(k.Name, func(k *MintedKey) { k.Next, k.NotBefore = time.Time{}, time.Time{} })
 	}
+	w.minted.mu.Lock()
+	w.minted.looked, w.minted.later = time.Time{}, map[string]time.Time{}
+	w.minted.mu.Unlock()
 	w.reap(w.t.Context())
 }
 

@@ -1,0 +1,208 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/litentry/agentkeys/internal/book"
+	"github.com/litentry/agentkeys/internal/dirblob"
+	"github.com/litentry/agentkeys/internal/secret"
+	"github.com/litentry/agentkeys/internal/testsrv/manage"
+	"github.com/litentry/agentkeys/internal/vault"
+)
+
+// hold is a moment at which somebody can be made to wait.
+type hold struct {
+	armed  chan struct{} // holds one that is to wait
+	there  chan struct{} // it waits
+	letsGo chan struct{}
+}
+
+func newHold() *hold {
+	return &hold{make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})}
+}
+
+// moment is waited at by whoever comes first after arm.
+func (d *hold) moment() {
+	select {
+	case <-d.armed:
+		d.there <- struct{}{}
+		<-d.letsGo
+	default:
+	}
+}
+
+func (d *hold) arm() { d.armed <- struct{}{} }
+
+// heldBlobs waits where a management key is opened or deleted.
+type heldBlobs struct {
+	vault.Blobs
+	get, del *hold
+}
+
+func isManagement(k vault.Key) bool {
+	return strings.Contains(k.String(), drawerMark+string(DrawerManagement))
+}
+
+func (b heldBlobs) Get(ctx context.Context, k vault.Key) ([]byte, vault.Version, error) {
+	if isManagement(k) {
+		b.get.moment()
+	}
+	return b.Blobs.Get(ctx, k)
+}
+
+func (b heldBlobs) Delete(ctx context.Context, k vault.Key, v vault.Version) error {
+	if isManagement(k) {
+		b.del.moment()
+	}
+	return b.Blobs.Delete(ctx, k, v)
+}
+
+// holdBlobs has w wait at moments of its management key.
+func (w *world) holdBlobs() heldBlobs {
+	w.t.Helper()
+	blobs, err := dirblob.Open(w.paths.Store())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	marks, err := dirblob.OpenMarks(w.paths.Marks())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	b := heldBlobs{blobs, newHold(), newHold()}
+	w.Host.minted.reaping.Lock()
+	defer w.Host.minted.reaping.Unlock()
+	w.Host.change.Lock()
+	defer w.Host.change.Unlock()
+	w.Host.vault = vault.New(b, w.keys, marks)
+	return b
+}
+
+func (w *world) granting() chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.Grant(context.Background(), agentOf(w.t, "coder"), serviceOf(w.t, "openrouter"), book.Terms{Expires: time.Now().Add(time.Hour)})
+		done <- err
+	}()
+	return done
+}
+
+// TestRemoveManagementUnderWay: whoever comes first, a management key that is
+// removed leaves no key behind that it was to delete.
+func TestRemoveManagementUnderWay(t *testing.T) {
+	ctx := context.Background()
+	t.Run("while it is opened", func(t *testing.T) {
+		w, u := mintWorld(t, manage.Options{})
+		b, svc := w.holdBlobs(), serviceOf(t, "openrouter")
+		e, err := w.cat.entry(svc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.get.arm()
+		done := make(chan error, 1)
+		go func() {
+			k, err := w.makeKey(ctx, e, agentOf(t, "coder"), wants(book.Terms{}))
+			k.done()
+			done <- err
+		}()
+		<-b.get.there
+		if err := w.RemoveManagement(ctx, svc, false); !errors.Is(err, ErrKeysAlive) {
+			t.Errorf("removed while a key is being made: %v", err)
+		}
+		close(b.get.letsGo)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		within(t, "nothing is left", func() bool { w.due(); return len(u.Live()) == 0 && len(w.mintedKeys()) == 0 })
+		if err := w.RemoveManagement(ctx, svc, false); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("while it is removed", func(t *testing.T) {
+		w, u := mintWorld(t, manage.Options{})
+		b := w.holdBlobs()
+		asked := len(u.Seen())
+		b.del.arm()
+		removed := make(chan error, 1)
+		go func() { removed <- w.RemoveManagement(ctx, serviceOf(t, "openrouter"), false) }()
+		<-b.del.there
+		granted := w.granting()
+		close(b.del.letsGo)
+		if err := <-removed; err != nil {
+			t.Fatal(err)
+		}
+		// It comes before the grant has looked, or after.
+		if err := <-granted; !errors.Is(err, ErrNoManagement) && !errors.Is(err, vault.ErrNotFound) {
+			t.Errorf("granted: %v", err)
+		}
+		if len(u.Seen()) != asked || len(w.mintedKeys()) != 0 || len(w.grantsOf(agentOf(t, "coder"))) != 0 {
+			t.Errorf("%d requests, %+v", len(u.Seen())-asked, w.mintedKeys())
+		}
+	})
+	t.Run("while the service makes one", func(t *testing.T) {
+		at := newHold()
+		w, u := mintWorld(t, manage.Options{Before: func(method, _ string) {
+			if method == "POST" {
+				at.moment()
+			}
+		}})
+		svc := serviceOf(t, "openrouter")
+		at.arm()
+		granted := w.granting()
+		<-at.there
+		if err := w.RemoveManagement(ctx, svc, false); !errors.Is(err, ErrKeysAlive) {
+			t.Errorf("removed: %v", err)
+		}
+		// Whoever insists is told what is left, and can mend it.
+		if err := w.RemoveManagement(ctx, svc, true); err != nil {
+			t.Fatal(err)
+		}
+		close(at.letsGo)
+		if err := <-granted; err != nil {
+			t.Fatal(err)
+		}
+		if err := w.revoke("coder"); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "it is said what is left", func() bool {
+			w.due()
+			all := w.mintedKeys()
+			return len(all) == 1 && all[0].State == MintedDeleting && strings.Contains(all[0].Error, ErrNoManagement.Error())
+		})
+		if len(u.Live()) != 1 {
+			t.Errorf("alive: %v", u.Live())
+		}
+		w.manages(u)
+		within(t, "it is deleted", func() bool { w.due(); return len(u.Live()) == 0 && len(w.mintedKeys()) == 0 })
+	})
+}
+
+// TestStoreManagementUnderWay: a management key of another account does not take
+// the place of one that is making a key.
+func TestStoreManagementUnderWay(t *testing.T) {
+	ctx := context.Background()
+	w, u := mintWorld(t, manage.Options{})
+	svc := serviceOf(t, "openrouter")
+	v := secret.FromString(u.Management())
+	defer v.Clear()
+	e, err := w.cat.entry(svc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.aliveAt(svc)
+	k, err := w.makeKey(ctx, e, agentOf(t, "coder"), wants(book.Terms{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := w.keepManagement(ctx, svc, v, before); kept || err != nil {
+		t.Errorf("kept without a look at the key that is new: %v", err)
+	}
+	if kept, err := w.keepManagement(ctx, svc, v, w.aliveAt(svc)); !kept || err != nil {
+		t.Errorf("%t %v", kept, err)
+	}
+	k.done()
+	within(t, "nothing is left", func() bool { w.due(); return len(u.Live()) == 0 && len(w.mintedKeys()) == 0 })
+}
