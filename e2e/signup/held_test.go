@@ -41,22 +41,7 @@ func TestKillHeld(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				w := wayOf(m.service).begin(t)
-				held := w.site.Hold(m.request, done)
-				r := w.begin()
-				select {
-				case <-held.Arrived():
-				case <-r.ended:
-					t.Fatalf("it never asked: %v", r.end())
-				}
-				r.kill()
-				if o := r.end(); o.code != -1 {
-					t.Fatalf("it was not killed: %v", o)
-				}
-				held.Release()
-				w.browserless("killed")
-				// What the service does for who is gone by now comes before what it is
-				// asked next.
-				w.quiet()
+				w.killHeld(m.request, done)
 				if o := w.provision("--json"); o.code != 0 || !o.answer.Resumed {
 					t.Fatalf("after the kill: %v", o)
 				}
@@ -64,6 +49,27 @@ func TestKillHeld(t *testing.T) {
 			})
 		}
 	}
+}
+
+// killHeld runs the command until the service has a request of it, and kills it.
+func (w *world) killHeld(request string, done bool) {
+	w.t.Helper()
+	held := w.site.Hold(request, done)
+	r := w.begin()
+	select {
+	case <-held.Arrived():
+	case <-r.ended:
+		w.t.Fatalf("it never asked: %v", r.end())
+	}
+	r.kill()
+	if o := r.end(); o.code != -1 {
+		w.t.Fatalf("it was not killed: %v", o)
+	}
+	held.Release()
+	w.browserless("killed")
+	// What the service does for who is gone by now comes before what it is asked
+	// next.
+	w.quiet()
 }
 
 // quiet waits until the service and its letters have been at rest for a while.

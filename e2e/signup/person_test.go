@@ -91,7 +91,11 @@ func TestPerson(t *testing.T) {
 			}
 			w.attend(y)
 			if campaign(t) == 0 && y.sample != "" {
-				if o := w.follow(func(line string) bool { return stepLine.MatchString(line) && strings.HasSuffix(line, y.sample+"\n") }); o.code != -1 {
+				o := w.follow(func(line string) bool {
+					line = strings.TrimRight(line, "\n")
+					return stepLine.MatchString(line) && strings.HasSuffix(line, y.sample)
+				})
+				if o.code != -1 {
 					t.Fatalf("it was not killed: %v", o)
 				}
 			}

@@ -57,18 +57,20 @@ func (w *world) rounds() {
 	}
 }
 
-// moment is where a run is killed: as it says a line, or once a person has done
-// what the line asks for.
+// moment is where a run is killed: as it says a line; once a person has done what
+// the line asks for; or while the service has a request, with its answer on the
+// way if done.
 type moment struct {
-	line string
-	done bool
+	line, request string
+	done          bool
 }
 
 func (m moment) String() string {
+	text := strings.TrimSpace(m.line + m.request)
 	if m.done {
-		return strings.TrimSpace(m.line) + " (done)"
+		return text + " (done)"
 	}
-	return strings.TrimSpace(m.line)
+	return text
 }
 
 // stepLine is a line of progress: stage, number of the step and of all.
@@ -85,10 +87,10 @@ func moments(o outcome) (list []moment) {
 		line = strings.TrimRight(line, "\n")
 		switch {
 		case strings.HasPrefix(line, yourTurn):
-			add(moment{line, false})
-			add(moment{line, true})
+			add(moment{line: line})
+			add(moment{line: line, done: true})
 		case stepLine.MatchString(line), strings.HasPrefix(line, "  keep"), strings.HasPrefix(line, "  verify"), strings.HasPrefix(line, "  mail"):
-			add(moment{line, false})
+			add(moment{line: line})
 		}
 	}
 	return list
@@ -98,22 +100,20 @@ func moments(o outcome) (list []moment) {
 // through.
 func (y way) killedEverywhere(t *testing.T, o outcome) {
 	all := moments(o)
-	last := 0 // of the steps for a key
-	for i, m := range all {
-		if strings.HasPrefix(m.line, "  key ") {
-			last = i
-		}
+	for _, m := range all {
+		y.killed(t, m)
 	}
-	for i, m := range all {
-		resumed := y.killed(t, m)
-		if i != last {
+	// With something made, and lost, who goes on comes in again and takes the key
+	// away, by steps that no first run has.
+	for _, m := range makers {
+		if m.service != y.site.Service {
 			continue
 		}
-		// A key is made, and lost by now. Who goes on comes in again and takes it
-		// away, by steps that no first run has.
-		for _, later := range moments(resumed) {
+		made := moment{request: m.request, done: true}
+		for _, later := range moments(y.killed(t, made)) {
 			if !slices.Contains(all, later) {
-				y.killed(t, m, later)
+				all = append(all, later)
+				y.killed(t, made, later)
 			}
 		}
 	}
@@ -138,6 +138,10 @@ func (y way) killed(t *testing.T, at ...moment) (o outcome) {
 // kill runs the command until a moment.
 func (w *world) kill(m moment) {
 	w.t.Helper()
+	if m.request != "" {
+		w.killHeld(m.request, m.done)
+		return
+	}
 	w.doom = ""
 	if m.done {
 		w.doom = m.line
