@@ -31,7 +31,7 @@ type finding struct {
 func (a *app) doctorCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Look for what is wrong and say what to do", Args: cobra.NoArgs,
-		Long:    "Check directories, keychain, process, listener, memory protection, disk, audit\nlog, and runs of provision that did not end. Nothing is changed. The exit code is 7 if something is wrong.",
+		Long:    "Check directories, keychain, process, listener, memory protection, disk, audit\nlog, and runs of provision that did not end. Nothing is changed. The exit code\nis 7 if something is wrong.",
 		Example: "  agentkeys doctor\n  agentkeys doctor --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := a.paths()

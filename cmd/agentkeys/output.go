@@ -17,16 +17,34 @@ import (
 	"golang.org/x/term"
 )
 
-// print writes v as JSON if that was asked for, and runs text otherwise.
+// print writes v as JSON if that was asked for, and runs text otherwise. What
+// cannot be written is an error either way.
 func (a *app) print(v any, text func()) error {
 	if !a.json {
+		out := &remembering{w: a.stdout}
+		a.stdout = out
 		text()
-		return nil
+		a.stdout = out.w
+		return out.err
 	}
 	enc := json.NewEncoder(printableJSON{a.stdout})
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// remembering keeps the first error of its writer.
+type remembering struct {
+	w   io.Writer
+	err error
+}
+
+func (r *remembering) Write(b []byte) (int, error) {
+	n, err := r.w.Write(b)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
 }
 
 // printableJSON escapes what is valid in JSON and yet moves the cursor of some

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/litentry/agentkeys/internal/provision"
 	"github.com/litentry/agentkeys/internal/provision/har"
 	"github.com/litentry/agentkeys/internal/provision/recipe"
+	"github.com/litentry/agentkeys/internal/verifymail"
 )
 
 // provisioning is one call of `agentkeys provision`.
@@ -110,6 +112,15 @@ func (p *provisioning) check(cmd *cobra.Command, args []string) error {
 		return usage(cmd, errors.New("--plan does nothing, so there is nothing to resume or force"))
 	case p.replay != "" && (p.plan || p.resume || p.force || p.attach != "" || p.har != ""):
 		return usage(cmd, errors.New("--replay keeps nothing: it stands alone, or with --headed"))
+	}
+	// Found later it would be too late: the account is made by then.
+	if fault := verifymail.CheckNames(p.hints.Senders, p.hints.LinkHosts); fault != "" {
+		return failWith(exitUsage, "usage", fmt.Errorf("%s in --sender or --link-host", fault), "they are names such as mail.example.com, without https:// and paths")
+	}
+	if p.browser != "" {
+		if _, err := exec.LookPath(p.browser); err != nil {
+			return failWith(exitUsage, "usage", fmt.Errorf("--browser: no program %s that can be run", p.browser), "name Chromium or Chrome, as its path or as the command that starts it")
+		}
 	}
 	return nil
 }

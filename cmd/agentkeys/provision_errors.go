@@ -31,7 +31,7 @@ func explainProvision(svc agentkeys.Service, err error) error {
 		{provision.ErrUnfinished, exitConflict, "unfinished", "end it with 'agentkeys provision " + svc.String() + " --resume'; or add --force, and delete that key at the service yourself"},
 		{provision.ErrLogin, exitCorrupt, "corrupt", "restore a backup; or forget the account with 'agentkeys rm " + svc.String() + " --account', and the next run makes another"},
 		{provision.ErrNothing, exitNotFound, "nothing-to-resume", "begin one with 'agentkeys provision SERVICE'"},
-		{provision.ErrJournal, exitCorrupt, "corrupt", "restore a backup, or remove the file it names: an account that the run made is forgotten then"},
+		{provision.ErrJournal, exitCorrupt, "corrupt", "restore a backup, or remove the file it names: the next run tries the login that is in the vault, if there is one"},
 		{provision.ErrRefused, exitRefused, "key-refused", again},
 		{provision.ErrDeclined, exitRefused, "declined", again},
 		{provision.ErrConsent, exitRefused, "consent", again},
@@ -40,7 +40,7 @@ func explainProvision(svc agentkeys.Service, err error) error {
 		{chrome.ErrNoDisplay, exitFailure, "no-display", "run it where there is a screen, or use --attach with a browser of yours"},
 		{chrome.ErrSandbox, exitFailure, "no-sandbox", "run it as an ordinary user, on a system that lets programs make user namespaces"},
 		{chrome.ErrAttach, exitFailure, "attach", "start your browser with --remote-debugging-port=9222 and a --user-data-dir of its own"},
-		{chrome.ErrStart, exitFailure, "browser", again},
+		{chrome.ErrStart, exitFailure, "browser", "see that it is Chromium or Chrome, and starts by itself; then " + again},
 	} {
 		if errors.Is(err, o.is) {
 			return failWith(o.exit, o.code, err, o.fix)

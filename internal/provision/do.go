@@ -47,6 +47,8 @@ func (r *Run) Do(ctx context.Context) (Result, error) {
 	j := &Journal{path: r.path(), state: State{V: 1, Service: r.Service}, log: r.Log, now: r.Now}
 	if old != nil {
 		j.state = *old
+	} else if err := r.remember(ctx, j); err != nil {
+		return res, err
 	}
 	done, err := r.pick(ctx, j, &res)
 	if done || err != nil {
@@ -99,6 +101,20 @@ func ForgetAccount(dir string, svc agentkeys.Service) (had bool, err error) {
 	}
 	j := &Journal{path: r.path(), state: *s}
 	return s.Account != None, j.NoAccount()
+}
+
+// remember takes a login in the vault for a sign that there may be an account:
+// the journal that knew was lost.
+func (r *Run) remember(ctx context.Context, j *Journal) error {
+	v, err := r.Vault.Get(ctx, r.Service, Account)
+	if errors.Is(err, ErrEmpty) {
+		return nil
+	}
+	if err == nil {
+		j.state.Account = Maybe
+	}
+	v.Clear()
+	return err
 }
 
 // pick ends a run that had read a key when it was killed: the key is in the

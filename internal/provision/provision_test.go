@@ -349,6 +349,29 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestLoginOutlivesJournal: where the journal is lost, a login in the vault is
+// tried before another account is made.
+func TestLoginOutlivesJournal(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		login bool
+		want  Mark
+	}{{"a login", true, Maybe}, {"none", false, None}} {
+		v := &safe{good: map[string]bool{"k": true}}
+		if c.login {
+			v.drawer = map[Drawer]string{Account: `{"address":"a@example.test"}`}
+		}
+		var seen Mark
+		r := run(t, v, &hatch{name: catalog.Signup, open: Opening{Open: true}, enter: func(j *Journal) (Found, error) {
+			seen = j.State().Account
+			return Found{Secret: secret.FromString("k")}, nil
+		}})
+		if _, err := r.Do(t.Context()); err != nil || seen != c.want {
+			t.Errorf("%s: the account is %q, %v; want %q", c.name, seen, err, c.want)
+		}
+	}
+}
+
 // TestJournalLost: a key that was read outlives the journal.
 func TestJournalLost(t *testing.T) {
 	v := &safe{good: map[string]bool{"found": true}, away: true}

@@ -29,6 +29,32 @@ type rules struct {
 	domain             string   // of the run's address
 }
 
+// CheckNames says what is wrong with a person's names of senders and of hosts of
+// links, before any mail is waited for; "" if nothing.
+func CheckNames(senders, linkHosts []string) (fault string) {
+	if len(senders) > maxRules || len(linkHosts) > maxRules {
+		return "a list is too long"
+	}
+	_, _, fault = names(senders, linkHosts)
+	return fault
+}
+
+func names(senders, linkHosts []string) (s, h []string, fault string) {
+	s, ok := asciiHosts(senders)
+	if !ok {
+		return nil, nil, "a sender is no domain"
+	}
+	for _, d := range s {
+		if _, err := publicsuffix.EffectiveTLDPlusOne(d); err != nil {
+			return nil, nil, "a sender is a domain below which anybody has one"
+		}
+	}
+	if h, ok = asciiHosts(linkHosts); !ok {
+		return nil, nil, "a link host is no host"
+	}
+	return s, h, ""
+}
+
 // compile checks r and q. Whatever is odd denies.
 func (r Rules) compile(q Query) (*rules, *Refusal) {
 	bad := func(detail string) (*rules, *Refusal) { return nil, refuse(BadRules, detail) }
@@ -52,16 +78,9 @@ func (r Rules) compile(q Query) (*rules, *Refusal) {
 	if len(r.Senders) > maxRules || len(r.LinkHosts) > maxRules || len(r.LinkPaths) > maxRules || len(r.Redirects) > maxRules {
 		return bad("a list is too long")
 	}
-	if c.senders, ok = asciiHosts(r.Senders); !ok {
-		return bad("a sender is no domain")
-	}
-	for _, s := range c.senders {
-		if _, err := publicsuffix.EffectiveTLDPlusOne(s); err != nil {
-			return bad("a sender is a domain below which anybody has one")
-		}
-	}
-	if c.linkHosts, ok = asciiHosts(r.LinkHosts); !ok {
-		return bad("a link host is no host")
+	var fault string
+	if c.senders, c.linkHosts, fault = names(r.Senders, r.LinkHosts); fault != "" {
+		return bad(fault)
 	}
 	for _, p := range r.LinkPaths {
 		if !strings.HasPrefix(p, "/") || len(p) > maxPath || !plainPath(p) {
