@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -35,9 +36,14 @@ type proxy struct {
 	all    sync.WaitGroup
 	bytes  atomic.Int64
 
-	mu    sync.Mutex
-	hosts map[string]struct{}
+	mu        sync.Mutex
+	hosts     map[string]struct{}
+	strangers []net.Conn // that have not shown the secret, the oldest first
 }
+
+// maxStrangers is the number of connections that are waited for to show the
+// secret. Anybody on the machine may open them; the browser opens 32 at most.
+const maxStrangers = 64
 
 // proxyUser is the name that goes with the secret.
 const proxyUser = "agentkeys"
@@ -76,15 +82,44 @@ func (p *proxy) close() {
 func (p *proxy) accept() {
 	for {
 		c, err := p.l.Accept()
-		if err != nil {
+		switch {
+		case p.end.Err() != nil || errors.Is(err, net.ErrClosed):
+			if c != nil {
+				_ = c.Close()
+			}
 			return
+		case err != nil: // there are no more files, for a moment
+			select {
+			case <-p.end.Done():
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
 		}
+		p.meet(c)
 		p.all.Go(func() {
 			defer func() { _ = c.Close() }()
+			defer p.know(c)
 			defer context.AfterFunc(p.end, func() { _ = c.Close() })()
 			p.serve(c)
 		})
 	}
+}
+
+// meet closes the oldest connection of a stranger where there are too many.
+func (p *proxy) meet(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.strangers = append(p.strangers, c); len(p.strangers) > maxStrangers {
+		_ = p.strangers[0].Close()
+		p.strangers = p.strangers[1:]
+	}
+}
+
+// know is for a connection that has shown the secret, or is over.
+func (p *proxy) know(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.strangers = slices.DeleteFunc(p.strangers, func(s net.Conn) bool { return s == c })
 }
 
 // serve answers requests on a connection until one becomes a tunnel. The
@@ -111,6 +146,7 @@ func (p *proxy) serve(c net.Conn) {
 			answer(http.StatusForbidden, "")
 			return
 		}
+		p.know(c)
 		host, port, err := net.SplitHostPort(req.Host)
 		to := req.Host
 		if err == nil && p.site.IsValid() {

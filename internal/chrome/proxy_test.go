@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/litentry/agentkeys/internal/netguard"
 	"github.com/litentry/agentkeys/internal/provision/recipe"
@@ -90,6 +92,70 @@ func TestProxyRefuses(t *testing.T) {
 		t.Errorf("contacted: %q", got)
 	}
 }
+
+// poor is a listener of a process that has no files left, at times.
+type poor struct {
+	net.Listener
+	times int
+}
+
+func (l *poor) Accept() (net.Conn, error) {
+	if l.times++; l.times%2 == 1 {
+		return nil, syscall.EMFILE
+	}
+	return l.Listener.Accept()
+}
+
+// Others on the machine may connect as often as they like.
+func TestStrangers(t *testing.T) {
+	s := newSite(t)
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{l: &poor{Listener: l}, site: s.addr, listed: func(string) bool { return true }, auth: []byte("Basic x"), hosts: map[string]struct{}{}}
+	p.end, p.stop = context.WithCancel(t.Context())
+	p.all.Go(p.accept)
+	defer p.close()
+	head := "CONNECT " + shop + ":443 HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic x\r\n\r\n"
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp4", p.address())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second)) // of a test that fails
+		return c
+	}
+	known, first := dial(), dial()
+	_, _ = io.WriteString(known, head)
+	answer := bufio.NewReader(known)
+	if line, err := answer.ReadString('\n'); err != nil || !strings.Contains(line, "200") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	for range maxStrangers + 10 {
+		dial()
+	}
+	if _, err := first.Read(make([]byte, 1)); err == nil {
+		t.Error("the oldest stranger was told something")
+	}
+	if got := ask(t, p, strings.TrimSuffix(head, "\r\n\r\n")); got != http.StatusOK {
+		t.Errorf("the browser gets %d", got)
+	}
+	// What is known goes on.
+	_, _ = answer.ReadString('\n')
+	if err := tls.Client(joined{answer, known}, &tls.Config{ServerName: shop, InsecureSkipVerify: true}).Handshake(); err != nil { //nolint:gosec // Whose certificate it is matters elsewhere.
+		t.Errorf("the tunnel: %v", err)
+	}
+}
+
+// joined is a connection of which something was read ahead.
+type joined struct {
+	io.Reader
+	net.Conn
+}
+
+func (j joined) Read(b []byte) (int, error) { return j.Reader.Read(b) }
 
 // A live browser reaches nothing that is not public, whatever its name says.
 func TestPrivateAddresses(t *testing.T) {
