@@ -1,6 +1,7 @@
 package har
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -201,7 +202,7 @@ func (r *Recorder) since(e *Entry) float64 {
 // text returns a body as text, or why it was left out.
 func (r *Recorder) text(mimeType string, body []byte) (text, comment string) {
 	switch {
-	case !isText(mimeType) || !utf8.Valid(body):
+	case !isText(mimeType) || !utf8.Valid(body) || bytes.IndexByte(body, 0) >= 0: // UTF-16 would be UTF-8 with zeroes in it
 		return "", "left out: it is no text"
 	case len(body) > maxBody || r.total+int64(len(body)) > maxTotal:
 		return "", "left out: it is too large"

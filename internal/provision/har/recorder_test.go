@@ -50,6 +50,14 @@ func written(t *testing.T, r *Recorder) (string, *Archive) {
 
 var htmlPage = Response{Status: 200, StatusText: "OK", HTTPVersion: "HTTP/2", Headers: []Pair{{Name: "Content-Type", Value: "text/html; charset=utf-8"}}}
 
+// references writes each byte as a reference of HTML.
+func references(s, format string) (out string) {
+	for i := range len(s) {
+		out += fmt.Sprintf(format, s[i])
+	}
+	return out
+}
+
 // TestCanary has hidden values stand wherever a page, a request or an answer
 // can hold them, in each spelling, recorded before it is known and after.
 func TestCanary(t *testing.T) {
@@ -65,6 +73,7 @@ func TestCanary(t *testing.T) {
 			"raw": v, "query": url.QueryEscape(v), "path": url.PathEscape(v), "query, small": strings.ToLower(url.QueryEscape(v)), "query, twice": url.QueryEscape(url.QueryEscape(v)),
 			"html": html.EscapeString(v), "json": in, "json, slashes": strings.ReplaceAll(in, "/", `\/`), "json in json": string(twice),
 			"hex": hex.EncodeToString([]byte(v)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(v))),
+			"references": references(v, "&#%d;"), "references, hex": references(v, "&#x%x;"), "references, HEX": references(v, "&#x%X;"),
 		}
 		for i := range 3 {
 			around := strings.Repeat("#", i) + v + "!!"
@@ -220,6 +229,7 @@ func TestWhatIsLeftOut(t *testing.T) {
 	r := recorder()
 	exchange(r, "png", Request{Method: "GET", URL: "https://svc.example/a.png"}, Response{Status: 200, MimeType: "image/png"}, "\x89PNG")
 	exchange(r, "gz", Request{Method: "GET", URL: "https://svc.example/b"}, Response{Status: 200, MimeType: "text/html", Headers: []Pair{{Name: "Content-Encoding", Value: "gzip"}}}, "\x1f\x8b\xff\xfe")
+	exchange(r, "wide", Request{Method: "POST", URL: "https://svc.example/w", Headers: []Pair{{Name: "Content-Type", Value: "text/plain"}}, Body: []byte("s\x00e\x00c\x00")}, Response{Status: 200, MimeType: "application/json; charset=utf-16le"}, "{\x00}\x00")
 	exchange(r, "big", Request{Method: "GET", URL: "https://svc.example/c"}, Response{Status: 200, MimeType: "text/html"}, strings.Repeat("x", maxBody+1))
 	exchange(r, "data", Request{Method: "GET", URL: "data:text/html,x"}, htmlPage, "x")
 	r.Begin("failed", Request{Method: "GET", URL: "https://svc.example/d"})
@@ -227,16 +237,19 @@ func TestWhatIsLeftOut(t *testing.T) {
 	r.Body("failed", []byte("late"))
 	r.Response("never begun", htmlPage)
 	_, a := written(t, r)
-	if len(a.Log.Entries) != 4 {
+	if len(a.Log.Entries) != 5 {
 		t.Fatalf("%d entries", len(a.Log.Entries))
 	}
+	if p := a.Log.Entries[2].Request.Post; p == nil || p.Text != "" || !strings.HasPrefix(p.Comment, "left out") {
+		t.Errorf("%+v", p)
+	}
 	for i, e := range a.Log.Entries {
-		if len(e.Body()) > 0 || i < 3 && !strings.HasPrefix(e.Response.Content.Comment, "left out") {
+		if len(e.Body()) > 0 || i < 4 && !strings.HasPrefix(e.Response.Content.Comment, "left out") {
 			t.Errorf("entry %d: %+v", i, e.Response.Content)
 		}
 	}
-	if a.Log.Entries[3].Comment != "failed: net::ERR_FAILED" {
-		t.Errorf("%+v", a.Log.Entries[3])
+	if a.Log.Entries[4].Comment != "failed: net::ERR_FAILED" {
+		t.Errorf("%+v", a.Log.Entries[4])
 	}
 }
 

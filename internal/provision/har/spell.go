@@ -64,6 +64,9 @@ func spellings(s string) (list []string) {
 	add(url.QueryEscape(inJSON(s, false)))
 	add(numeric(s, "&#%d;"))
 	add(numeric(s, "&#x%x;"))
+	add(everyByte(s, "&#%d;"))
+	add(everyByte(s, "&#x%x;"))
+	add(everyByte(s, "&#x%X;"))
 	add(strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "'", "&#x27;").Replace(s))
 	quoted := inJSON(s, true)
 	for _, e := range []string{quoted, inJSON(s, false), strings.ReplaceAll(quoted, "/", `\/`), inJSON(quoted, true), inJSON(html.EscapeString(s), false)} {
