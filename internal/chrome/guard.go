@@ -179,6 +179,23 @@ func (t *tab) arrived(f *frame) {
 	}
 }
 
+// said notes that the answer for the tab's document is a bot check.
+func (t *tab) said(e network.EventResponseReceived) {
+	name, ok := recipe.BotCheckSaid(func(name string) string {
+		for n, v := range e.Response.Headers {
+			if value, ok := v.(string); ok && strings.EqualFold(n, name) {
+				return value
+			}
+		}
+		return ""
+	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ok && e.FrameID == cdp.FrameID(t.id) {
+		t.check, t.checkOf = name, e.LoaderID
+	}
+}
+
 // came is the guard for a browser that was attached to where a stand-in is: it
 // alone may have answered. Our proxy sees to that elsewhere, and is not in that
 // browser's way.

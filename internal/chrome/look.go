@@ -92,6 +92,10 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 		all[id] = *f
 	}
 	top := all[cdp.FrameID(t.id)]
+	check := ""
+	if t.checkOf == top.loader {
+		check = t.check
+	}
 	t.mu.Unlock()
 	if top.world == "" {
 		return recipe.View{URL: bare(top.url, true), Loading: true}, nil
@@ -135,7 +139,7 @@ func (t *tab) look(ctx context.Context, css []string) (recipe.View, error) {
 		}
 	}
 	s := told[top.id]
-	v := recipe.View{URL: bare(s.URL, true), Loading: s.State == "loading", Status: s.Status}
+	v := recipe.View{URL: bare(s.URL, true), Loading: s.State == "loading", Status: s.Status, Check: check}
 	t.add(&v, all, told, top.id)
 	return v, nil
 }

@@ -300,6 +300,26 @@ func TestLooksAreBounded(t *testing.T) {
 	}
 }
 
+// An answer that says it is a bot check does so for its own document alone.
+func TestAnswersThatAreBotChecks(t *testing.T) {
+	s := newSite(t)
+	s.handle(shop+"/check", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("CF-Mitigated", "challenge")
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = fmt.Fprint(w, "<p id=p>Just a moment<script>history.pushState(0, '', '/moved')</script>")
+	})
+	s.page(shop+"/", `<p id=p>Home</p><iframe src=/check></iframe><script>fetch('/check')</script>`)
+	r := launch(t, s)
+	for _, path := range []string{"/", "/check", "/"} {
+		r.open(shop + path)
+		r.see("#p")
+		if v, err := r.Look(t.Context(), nil); err != nil || (v.Check != "") != (path == "/check") {
+			t.Errorf("%s is %q, %v", path, v.Check, err)
+		}
+	}
+}
+
 func TestLoading(t *testing.T) {
 	s := newSite(t)
 	release := make(chan struct{})

@@ -48,7 +48,9 @@ type tab struct {
 	frames  map[cdp.FrameID]*frame
 	loading bool
 	gone    bool
-	blocked error // for the next call
+	blocked error        // for the next call
+	check   string       // the bot check that an answer said it is
+	checkOf cdp.LoaderID // its document
 }
 
 // frame is a frame that is there. Its document lives in a process, and with it
@@ -58,8 +60,9 @@ type frame struct {
 	children   []cdp.FrameID // in the order in which they came
 	s          session
 	url        string
-	origin     string // of its document, once it was looked at
-	world      string // the unique name of our world in its document; "": none yet
+	loader     cdp.LoaderID // of its document
+	origin     string       // of its document, once it was looked at
+	world      string       // the unique name of our world in its document; "": none yet
 	context    runtime.ExecutionContextID
 	owner      runtime.RemoteObjectID // its element, in the world of its parent
 	ownerWorld string                 // of the parent, that owner is of
@@ -178,6 +181,7 @@ func (t *tab) event(s session, method string, params jsonv2.Value) {
 		}
 	case "Network.responseReceived":
 		if e, ok := decode[network.EventResponseReceived](params); ok && e.Type == network.ResourceTypeDocument && e.Response != nil {
+			t.said(e)
 			t.came(s, e)
 		}
 	case "Browser.downloadWillBegin":
@@ -303,7 +307,7 @@ func (t *tab) navigated(s session, e *cdp.Frame) {
 			p.children = append(p.children, e.ID)
 		}
 	}
-	f.url = e.URL
+	f.url, f.loader = e.URL, e.LoaderID
 	if e.UnreachableURL != "" {
 		f.url = e.UnreachableURL
 	}

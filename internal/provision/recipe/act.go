@@ -99,8 +99,12 @@ func (c *course) unhide(ctx context.Context) error {
 var dialogs = []catalog.Locator{{Role: "dialog"}, {Role: "alertdialog"}}
 
 // touch has the page act. ErrStale stays what it is; anything else becomes a
-// failure.
+// failure. Beside a bot check nothing is done, in a step that is a person's
+// neither.
 func (c *course) touch(ctx context.Context, id ElementID, a Act) error {
+	if _, bot := c.checked(c.view); bot {
+		return ErrStale
+	}
 	err := c.timed(ctx, func(ctx context.Context) error { return c.Page.Do(ctx, id, a) })
 	if err == nil {
 		c.wait, c.same = firstWait, 0

@@ -86,6 +86,25 @@ func BotHosts() (list []string) {
 	return list
 }
 
+// botAnswers are the bot checks that stand in the place of a page and say so in
+// their answer, which is all that is known of them before they show anything.
+var botAnswers = []struct{ name, header, value, why string }{
+	{"Cloudflare", "cf-mitigated", "challenge", "each of its challenge pages has it, and no other answer"},
+	{"AWS WAF", "x-amzn-waf-action", "captcha", "its action CAPTCHA; the one that is called challenge wants nobody"},
+}
+
+// BotCheckSaid reports whether an answer says that it is a bot check in the place
+// of a page, and which one's. header returns the value of a header, by its name
+// in small letters.
+func BotCheckSaid(header func(name string) string) (name string, ok bool) {
+	for _, b := range botAnswers {
+		if strings.EqualFold(strings.TrimSpace(header(b.header)), b.value) {
+			return b.name, true
+		}
+	}
+	return "", false
+}
+
 // botCSS are the selectors by which a bot check in a page itself is known.
 func botCSS() (list []string) {
 	for _, b := range botChecks {
@@ -96,6 +115,9 @@ func botCSS() (list []string) {
 
 // checked says which bot check a view shows that nobody has answered yet.
 func (f finder) checked(v View) (name string, ok bool) {
+	if v.Check != "" {
+		return v.Check, true
+	}
 	for _, frame := range v.Frames {
 		if name, bot := BotCheckIn([]string{frame}); bot && !answered(v, frame) && !f.solved[frameOn(v, frame)] {
 			return name, true

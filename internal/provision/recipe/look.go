@@ -125,7 +125,7 @@ func (c *course) look(ctx context.Context) error {
 
 // alike reports whether two views show the same.
 func alike(a, b View) bool {
-	return a.URL == b.URL && a.Loading == b.Loading && a.Status == b.Status && slices.Equal(a.Frames, b.Frames) &&
+	return a.URL == b.URL && a.Loading == b.Loading && a.Status == b.Status && a.Check == b.Check && slices.Equal(a.Frames, b.Frames) &&
 		slices.EqualFunc(a.Elements, b.Elements, func(x, y Element) bool {
 			same := slices.Equal(x.CSS, y.CSS)
 			x.CSS, y.CSS, x.ID, y.ID = nil, nil, "", ""

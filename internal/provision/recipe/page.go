@@ -46,6 +46,7 @@ type View struct {
 	URL     string // of the top document, without its fragment
 	Loading bool   // a document is on its way
 	Status  int    // of the answer that the top document came in; 0: not known
+	Check   string // the bot check that this answer says it is, by BotCheckSaid; "": none
 	// Frames are the URLs of frames that take up room, without query and
 	// fragment: where bot checks show. A query that says BadgeQuery, whatever else
 	// it says, is that alone.

@@ -27,6 +27,7 @@ type thing struct {
 // doc is a document of a scripted site.
 type doc struct {
 	status  int
+	check   string
 	loading int // views until it is there
 	frames  []string
 	things  []*thing
@@ -100,7 +101,7 @@ func (p *script) Look(ctx context.Context, css []string) (View, error) {
 		}
 	}
 	p.gen++
-	v := View{URL: p.url, Status: d.status, Frames: d.frames, Loading: d.views <= d.loading}
+	v := View{URL: p.url, Status: d.status, Check: d.check, Frames: d.frames, Loading: d.views <= d.loading}
 	for i, e := range d.things {
 		if e.hid {
 			continue

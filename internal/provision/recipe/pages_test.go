@@ -424,6 +424,42 @@ func TestBotChecksOnOurHosts(t *testing.T) {
 	}
 }
 
+// An answer that says it is a bot check is one, whatever its status and before it
+// shows anything.
+func TestAnswersThatAreBotChecks(t *testing.T) {
+	for _, status := range []int{200, 403, 405, 429, 503} {
+		g := one(t, &doc{status: status, check: "Cloudflare", things: []*thing{button("Go", nil)}}, click())
+		var f *Failure
+		if _, err := g.Stage(t.Context(), StageLogin); !errors.As(err, &f) || f.Kind != BotCheck || len(g.page.acts) > 0 {
+			t.Errorf("%d: %v, %q", status, err, g.page.acts)
+		}
+	}
+	for header, want := range map[string]bool{"cf-mitigated: challenge": true, "x-amzn-waf-action: captcha": true, "x-amzn-waf-action: challenge": false, "cf-mitigated: other": false, "server: cloudflare": false} {
+		name, value, _ := strings.Cut(header, ": ")
+		if _, ok := BotCheckSaid(func(n string) string {
+			if n == name {
+				return value
+			}
+			return ""
+		}); ok != want {
+			t.Errorf("%s: %t", header, ok)
+		}
+	}
+}
+
+// A banner stays where it is while there is a bot check, whose step it may be.
+func TestNothingIsDoneBesideABotCheck(t *testing.T) {
+	covered := button("Go", nil)
+	covered.Covered = true
+	human := catalog.Step{Pattern: catalog.StepHuman, Need: "card", Until: click().At}
+	for frames, want := range map[string]int{"https://js.stripe.com/x": 1, "https://challenges.cloudflare.com/x": 0} {
+		g := one(t, &doc{frames: []string{frames}, things: []*thing{covered, button("Reject all", nil)}}, human)
+		if _, err := g.Stage(t.Context(), StageLogin); err == nil || len(g.page.acts) != want {
+			t.Errorf("%s: %v, %q", frames, err, g.page.acts)
+		}
+	}
+}
+
 func TestAPageOnItsWayIsNotExpected(t *testing.T) {
 	g := one(t, &doc{loading: 1 << 30, things: []*thing{button("Go", nil)}}, catalog.Step{Pattern: catalog.StepExpect, At: click().At})
 	var f *Failure
