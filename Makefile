@@ -12,11 +12,11 @@ RACE ?= -race
 # What is tested without the race detector. The command line's scripts start the
 # program hundreds of times, and scrypt is ten times as slow under it: a run with
 # it is a campaign, make race. The end-to-end tests drive the program that was
-# built, without it, and browsers. The others are pure functions in one goroutine.
-PLAIN = cmd/agentkeys internal/cloudpolicy internal/keyfile internal/mailhead internal/mailroute internal/terms internal/verifymail \
+# built, without it, and browsers. The others have no goroutines of their own.
+PLAIN = cmd/agentkeys internal/cloud internal/cloudpolicy internal/keyfile internal/lambdazip internal/mailhead internal/mailroute internal/terms internal/verifymail \
 	e2e/chaos e2e/cloud e2e/crash e2e/docs e2e/issuer e2e/lend e2e/provision e2e/signup e2e/terminal
 
-.PHONY: help build mailrouter demo test race unit vet lint setup bench fuzz crash chaos signup hostile test-ceph terminal clean
+.PHONY: help build mailrouter demo test race unit vet lint setup bench fuzz crash chaos signup hostile isolation test-ceph terminal clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -77,6 +77,9 @@ signup: setup ## sign up SIGNUPS times at each played service, and kill -9 the r
 
 hostile: setup ## the recipes at sites that are broken or hostile in every way that is played
 	AGENTKEYS_HOSTILE=all go test -count=1 -timeout 0 -v ./e2e/provision
+
+isolation: setup ## every try of a wallet's session at another wallet's objects, on a real S3
+	AGENTKEYS_ISOLATION=all go test -count=1 -timeout 0 -run '^TestCrossWallet$$' -v ./internal/s3blob
 
 test-ceph: ## isolation against Ceph RADOS Gateway, a campaign
 	@scripts/test-ceph.sh

@@ -204,10 +204,14 @@ func (x *terminal) prompt() {
 	x.t.Fatal("the prompt never came back")
 }
 
-// clear empties the screen and its history.
+// clear empties the screen and its history. A screen that is empty stays as it
+// is: nothing on it would tell when it has been cleared once more.
 func (x *terminal) clear() {
 	x.t.Helper()
 	x.safe()
+	if strings.TrimSpace(x.scroll()) == "$" {
+		return
+	}
 	x.enter("clear")
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if strings.TrimSpace(x.scroll()) == "$" {
