@@ -41,6 +41,7 @@ func TestDiskFull(t *testing.T) {
 		return syscall.Mount("none", disk, "tmpfs", 0, "size=48m,mode=0700")
 	}
 	p.Cmds["fill"] = cmdFill
+	withManagement(&p)
 	testscript.Run(t, p)
 }
 

@@ -90,7 +90,7 @@ func (a *app) examineMinted(ctx context.Context, p local.Paths, add addFinding) 
 		case k.State == local.MintedUnknown:
 			add("minted", "bad", "delete the key of that name on the service's page, then the file",
 				"key %s may be alive at its service: %s", printable(k.Name), printable(k.Error))
-		case k.Tries == 0:
+		case k.Error == "":
 			add("minted", "note", "", "key %s is to be deleted at %s", printable(k.Name), k.Service)
 		default:
 			add("minted", "bad", "see to what it says, or delete the key on the service's page; agentkeys goes on trying",

@@ -29,7 +29,7 @@ func (a *app) statusCmd() *cobra.Command {
 				fmt.Fprintf(a.stdout, "  your wallet         %s\n", signer.ChecksumAddress(st.Wallet))
 				a.printBroker(st.Broker)
 				a.printMailStatus(st.Mail)
-				fmt.Fprintf(a.stdout, "  keys                %d stored under epoch %d, %d open in memory\n", st.Credentials, st.Epoch, st.Cached)
+				fmt.Fprintf(a.stdout, "  keys                %d stored under epoch %d, %d open in memory%s\n", st.Credentials, st.Epoch, st.Cached, besides(st))
 				fmt.Fprintf(a.stdout, "  agents              %d, with %d grants\n", st.Agents, st.Grants)
 				fmt.Fprintf(a.stdout, "  audit log           %d entries\n", st.LogSize)
 				if st.LogError != "" {
@@ -71,4 +71,16 @@ func (a *app) printBroker(b *local.BrokerStatus) {
 	default:
 		fmt.Fprintf(a.stdout, "  BROKER SILENT       since %s: nothing is lent until it is heard (%s)\n", ago(b.Stream.Heard, time.Now()), b.Stream.Error)
 	}
+}
+
+// besides is what there is in the place of stored keys.
+func besides(st local.Status) string {
+	text := ""
+	if st.Managed > 0 {
+		text += ", " + count(st.Managed, "management key")
+	}
+	if st.Exchanged > 0 {
+		text += ", tokens exchanged for " + count(st.Exchanged, "service")
+	}
+	return text
 }

@@ -180,8 +180,12 @@ func (a *app) reportUp(p local.Paths, st local.Status, already bool, port int) e
 			state = "was up already"
 		}
 		fmt.Fprintf(a.stdout, "agentkeys %s: agents reach it at http://%s (pid %d)\n", state, st.Address, st.PID)
-		if st.Credentials == 0 {
+		switch {
+		case st.Credentials > 0:
+		case st.Managed+st.Exchanged == 0 && st.StoreError == "":
 			fmt.Fprintln(a.stdout, "next: agentkeys store openrouter")
+		case st.Grants == 0 && st.StoreError == "": // no key of one's own is needed
+			fmt.Fprintln(a.stdout, "next: agentkeys grant AGENT SERVICE")
 		}
 	})
 }

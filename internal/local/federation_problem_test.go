@@ -63,6 +63,9 @@ func (w *world) getOpenAI() (*http.Response, string) {
 // again and when, in none of the service's words; the owner is told those.
 func TestFederationProblems(t *testing.T) {
 	m, vendor, x := fedWorld(t)
+	if st, err := m.Status(t.Context()); err != nil || st.Managed != 0 || st.Exchanged != 1 {
+		t.Errorf("%+v %v", st, err)
+	}
 	identity := m.opts.Remote.Identity
 	said := "what-the-vendor-said"
 	for _, c := range []struct {

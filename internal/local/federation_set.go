@@ -285,3 +285,15 @@ func onRoute(e *catalog.Entry, f func(*inject.Route) error) error {
 	}
 	return f(r)
 }
+
+// exchanged is for how many services tokens are exchanged.
+func (s *services) exchanged() (n int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, set := range s.settings {
+		if set.Federation != nil {
+			n++
+		}
+	}
+	return n
+}

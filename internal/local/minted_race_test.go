@@ -206,3 +206,23 @@ func TestStoreManagementUnderWay(t *testing.T) {
 	k.done()
 	within(t, "nothing is left", func() bool { w.due(); return len(u.Live()) == 0 && len(w.mintedKeys()) == 0 })
 }
+
+// TestMintedUnrecorded: while nothing can be recorded no key is deleted, which is
+// said; the next process does it by itself.
+func TestMintedUnrecorded(t *testing.T) {
+	w, u := mintWorld(t, manage.Options{})
+	w.lend("coder", "openrouter", book.Terms{})
+	if err := w.audit.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.unwanted(w.mintedKeys()[0].Name, w.now())
+	w.due()
+	all := w.mintedKeys()
+	if len(u.Live()) != 1 || len(all) != 1 || !strings.Contains(all[0].Error, "cannot be recorded") || all[0].Tries != 0 || !all[0].Next.After(all[0].Created) {
+		t.Errorf("alive: %v, remembered: %+v", u.Live(), all)
+	}
+	next := w.killed()
+	w.Host = nil
+	next.open()
+	within(t, "it is deleted", func() bool { next.due(); return len(u.Live()) == 0 })
+}

@@ -31,6 +31,9 @@ func TestMintedStory(t *testing.T) {
 	if err != nil || len(creds) != 1 || !creds[0].Management || creds[0].Revision != 0 {
 		t.Errorf("%+v %v", creds, err)
 	}
+	if st, err := w.Status(ctx); err != nil || st.Credentials != 0 || st.Managed != 1 || st.Exchanged != 0 {
+		t.Errorf("%+v %v", st, err)
+	}
 	expires := time.Now().Add(time.Hour)
 	g, err := w.Grant(ctx, agentOf(t, "coder"), svc, book.Terms{Budget: usd(5, grant.Day), Expires: expires})
 	if err != nil {

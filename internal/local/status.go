@@ -18,6 +18,8 @@ type Status struct {
 	Started     time.Time        `json:"started"`
 	Epoch       uint32           `json:"epoch"`
 	Credentials int              `json:"credentials"`
+	Managed     int              `json:"management_keys"`       // services that make keys for grants
+	Exchanged   int              `json:"exchanged"`             // services that tokens are exchanged for
 	StoreError  string           `json:"store_error,omitempty"` // why Credentials is not known
 	Cached      int              `json:"cached"`                // opened credentials in memory
 	Agents      int              `json:"agents"`
@@ -75,9 +77,13 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 		return s, err
 	}
 	for _, i := range infos {
-		if _, _, drawer := isDrawer(i.Service); !drawer {
+		switch _, d, drawer := isDrawer(i.Service); {
+		case !drawer:
 			s.Credentials++
+		case d == DrawerManagement:
+			s.Managed++
 		}
 	}
+	s.Exchanged = h.cat.exchanged()
 	return s, nil
 }
