@@ -45,6 +45,7 @@ func (p *storm) Look(_ context.Context, css []string) (View, error) {
 		URL:     rapid.SampledFrom(stormURLs).Draw(p.t, "url"),
 		Loading: rapid.IntRange(0, 5).Draw(p.t, "loading") == 0,
 		Status:  rapid.SampledFrom([]int{0, 200, 200, 200, 404, 429, 500}).Draw(p.t, "status"),
+		Check:   rapid.SampledFrom([]string{"", "", "", "", "Cloudflare"}).Draw(p.t, "check"),
 		Frames:  rapid.SliceOfN(rapid.SampledFrom(stormFrames[3:]), 0, 1).Draw(p.t, "frames"),
 	}
 	for i := range rapid.IntRange(0, 6).Draw(p.t, "elements") {
@@ -84,7 +85,7 @@ func (p *storm) Do(_ context.Context, id ElementID, act Act) error {
 	case p.person && fold(e.Name) != "go":
 		p.t.Fatal("the engine acted while a person was at work")
 	}
-	if _, bot := BotCheckIn(p.view.Frames); bot && !p.person && len(p.view.Elements) > 0 {
+	if _, bot := BotCheckIn(p.view.Frames); (bot || p.view.Check != "") && !p.person && len(p.view.Elements) > 0 {
 		f := finder{hosts: p.hosts, css: map[string]int{}, folded: map[string]string{}}
 		if _, ok := f.checked(p.view); ok {
 			p.t.Fatal("the engine acted beside a bot check")
