@@ -363,7 +363,7 @@ func TestCacheImpatience(t *testing.T) {
 	c.remove(wallet(1), serviceOf(t, "openai"))
 	v.let <- struct{}{}
 	for i := 0; f.count() < 2; i++ {
-		if i == 1000 {
+		if i == 30_000 {
 			t.Fatal("what nobody waited for was not cleared")
 		}
 		time.Sleep(time.Millisecond)

@@ -157,7 +157,7 @@ func TestSweep(t *testing.T) {
 	}
 	(*backend)(d).Settle(p, grant.Outcome{Status: 200})
 	for i := 0; d.Cached() != 0; i++ {
-		if i == 2000 {
+		if i == 30_000 {
 			t.Fatal("not evicted")
 		}
 		time.Sleep(time.Millisecond)

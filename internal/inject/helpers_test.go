@@ -364,7 +364,7 @@ func codeOf(answer string) string {
 // settle waits until the number of goroutines is back to what it was.
 func settleGoroutines(t *testing.T, before int) {
 	t.Helper()
-	for range 200 {
+	for range 2000 {
 		if runtime.NumGoroutine() <= before {
 			return
 		}

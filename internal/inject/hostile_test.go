@@ -107,7 +107,7 @@ func TestHostileCorpus(t *testing.T) {
 			t.Errorf("upstream saw %.300q", seen)
 		}
 	}
-	for range 200 {
+	for range 2000 {
 		if b.mu.Lock(); len(b.outcomes) >= b.permits() {
 			b.mu.Unlock()
 			break
