@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -20,9 +21,9 @@ func (a *app) termsCmd() *cobra.Command {
 		Use: "terms [SERVICE]", Short: "Show what services' terms say, and what you decided", Args: cobra.MaximumNArgs(1),
 		Long: `Show where a service's terms are, what is known of them, and whether a person
 has allowed a sign-up by program. Without that no sign-up runs on a service's
-own pages. A review holds for 180 days, for one address and one text: the text
-is read anew at each sign-up, and if it has changed or cannot be read, the door
-stays shut.`,
+own pages. A review that allows it holds for 180 days, for one address and one
+text: the text is read anew at each sign-up, and if it has changed or cannot be
+read, the door stays shut. One that forbids it holds until it is taken back.`,
 		Example:           "  agentkeys terms\n  agentkeys terms openrouter\n  agentkeys terms review openrouter --allow --by 'A. Reader' --note 'one account'",
 		ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -72,7 +73,7 @@ func (a *app) printTerms(st local.TermsState) {
 	}
 	fmt.Fprintf(a.stdout, "%s (%s)\n", st.Service, printable(st.Name))
 	if st.URL == "" {
-		st.URL = "unknown: name it with --url when you review them"
+		st.URL = "unknown: name it with --url to allow them"
 	}
 	line("terms", st.URL)
 	line("finding", st.Finding)
@@ -82,7 +83,11 @@ func (a *app) printTerms(st local.TermsState) {
 	default:
 		line("review", fmt.Sprintf("%s, by %s, %s", st.Review.Decision, st.Review.By, ago(st.At, time.Now())))
 		line("note", st.Review.Note)
-		line("holds", "until "+st.Expires.Local().Format(time.DateOnly))
+		holds := "until it is taken back"
+		if !st.Expires.IsZero() {
+			holds = "until " + st.Expires.Local().Format(time.DateOnly)
+		}
+		line("holds", holds)
 		line("text", st.Review.Digest)
 	}
 	state := "shut"
@@ -116,6 +121,8 @@ sign-up opens only while what is there now is that very text.`,
 				return usage(cmd, errors.New("a decision is --allow or --forbid"))
 			case strings.TrimSpace(r.By) == "" || strings.TrimSpace(r.Note) == "":
 				return usage(cmd, errors.New("a review has the name of its reader (--by) and a note (--note)"))
+			case !utf8.ValidString(r.By + r.Note):
+				return usage(cmd, errors.New("a name and a note are text, in UTF-8"))
 			case allow:
 				r.Decision = local.TermsAllow
 			default:

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -32,4 +36,14 @@ func cmdPage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(scriptOf(ts).work, args[0]+".pem"), cert, 0o600))
 	ts.Setenv(args[0], srv.URL)
 	ts.Setenv(args[0]+"_addr", srv.Listener.Addr().String())
+}
+
+// TestReviewIsText: bytes that are no text would be recorded as other ones.
+func TestReviewIsText(t *testing.T) {
+	var stderr bytes.Buffer
+	a := &app{stdout: io.Discard, stderr: &stderr, getenv: func(string) string { return "" }}
+	code := a.main(t.Context(), []string{"terms", "review", "openrouter", "--forbid", "--by", "\xff\xfe", "--note", "n"})
+	if code != exitUsage || !strings.Contains(stderr.String(), "UTF-8") {
+		t.Errorf("%d: %s", code, stderr.String())
+	}
 }

@@ -46,6 +46,9 @@ var askForCommands = sync.OnceValues(func() (_ []command, err error) {
 	var walk func(path []string) []command
 	walk = func(path []string) []command {
 		c := command{path, ask(append(slices.Clone(path[1:]), "--help")...)}
+		if !strings.Contains(c.help, "Usage:\n  "+c.name()+" ") && !strings.Contains(c.help, "Usage:\n  "+c.name()+"\n") {
+			return nil // an argument that the shell offers beside the commands
+		}
 		list := []command{c}
 		if !strings.Contains(c.help, "\n  "+c.name()+" [command]\n") {
 			return list

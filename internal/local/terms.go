@@ -64,7 +64,7 @@ type TermsState struct {
 	Finding string            `json:"finding"` // the catalogue's
 	Review  TermsReview       `json:"review"`
 	At      time.Time         `json:"at,omitzero"`      // of the review
-	Expires time.Time         `json:"expires,omitzero"` // the review asks again then
+	Expires time.Time         `json:"expires,omitzero"` // the review asks again then; zero of one that forbids
 	// Checked says that the text was read just now. Without it a live service
 	// is never Open.
 	Checked bool   `json:"checked"`
@@ -147,7 +147,10 @@ func (h *Host) judgeTerms(ctx context.Context, e *catalog.Entry, r keptReview, r
 	}
 	if r.Decision != "" {
 		st.Review = TermsReview{Decision: r.Decision, By: r.By, Note: r.Note, URL: r.URL, Digest: r.Digest}
-		st.At, st.Expires = r.At, r.At.Add(TermsAge)
+		st.At = r.At
+		if r.Decision == TermsAllow {
+			st.Expires = r.At.Add(TermsAge)
+		}
 		if st.URL == r.Catalogue {
 			st.URL = r.URL
 		}
