@@ -109,6 +109,9 @@ func unlent(ctx context.Context, err error) string {
 func (b *backend) Settle(p grant.Permit, o grant.Outcome) {
 	now := b.opts.Now()
 	b.underway.end(p)
+	if o.Status == http.StatusUnauthorized {
+		b.cache.refused(p)
+	}
 	b.cache.release(p, now)
 	if err := b.opts.Decider.Settle(p, now, o); err != nil {
 		b.opts.Log.Error("settlement not recorded", "err", err)

@@ -56,6 +56,28 @@ func (l life) due(now time.Time) bool {
 	return l != life{} && (l.end.Sub(now) < l.window() || l.span-now.Sub(l.began) < l.window())
 }
 
+// trust is how long after it came a token is kept though the service refuses
+// it: whom it refuses for another reason would otherwise cause an exchange with
+// every request.
+const trust = 30 * time.Second
+
+// refused throws away the token that p was lent, since the service did not take
+// it before its end. Other requests under way keep it; what comes next waits for
+// another. A stored credential stays: what refuses it is for its owner to know.
+func (c *cache) refused(p grant.Permit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.lent[p]
+	if e == nil || e.life == (life{}) || e.gone || c.now().Sub(e.life.began) < trust {
+		return
+	}
+	next := e.next
+	c.drop(e)
+	if next != nil {
+		c.entries[e.key] = next
+	}
+}
+
 // current returns what there is for k, nil if it has to be loaded. What ends
 // soon is renewed in the background, with the permit of whoever uses it just
 // now: what nobody uses is not renewed. c.mu is held.

@@ -387,6 +387,60 @@ func TestRenewalRaces(t *testing.T) {
 	})
 }
 
+// TestRefusedEarly: a token that its service refuses before its end is used no
+// more, once, and not again and again for who is refused whatever he shows.
+func TestRefusedEarly(t *testing.T) {
+	g := newGiving(t, time.Hour)
+	lent := func(want string) grant.Permit {
+		t.Helper()
+		p := g.l.permit(wallet(1))
+		if v, err := g.get(t.Context(), p, g.clock.now()); err != nil || string(v.Expose()) != want {
+			t.Fatalf("%s %v", v.Expose(), err)
+		}
+		return p
+	}
+	one, two := lent("token-1"), lent("token-1")
+	g.refused(one)
+	g.wants("token-1") // it has just come
+	g.clock.move(trust)
+	g.refused(one)
+	g.release(one, g.clock.now())
+	g.wants("token-2")
+	g.refused(two) // it is not the one that is used now
+	g.refused(grant.Permit{})
+	g.wants("token-2")
+	if g.left() != 2 {
+		t.Errorf("%d not cleared while a request has the old one", g.left())
+	}
+	g.release(two, g.clock.now())
+	if g.count() != 2 || g.left() != 1 || g.len() != 1 {
+		t.Errorf("%d loads, %d not cleared, %d kept", g.count(), g.left(), g.len())
+	}
+	// While another is on its way, that one is waited for.
+	g.clock.move(50 * time.Minute)
+	g.began, g.let = make(chan struct{}, 100), make(chan struct{})
+	three := lent("token-2")
+	g.loading()
+	g.refused(three)
+	g.release(three, g.clock.now())
+	close(g.let)
+	g.wants("token-3")
+	if g.count() != 3 || g.left() != 1 {
+		t.Errorf("%d loads, %d not cleared", g.count(), g.left())
+	}
+	// A stored key stays, whatever its service says.
+	s := newGiving(t, time.Hour)
+	s.rev = 1
+	p := s.l.permit(wallet(1))
+	if _, err := s.get(t.Context(), p, s.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	s.clock.move(time.Minute)
+	s.refused(p)
+	s.release(p, s.clock.now())
+	s.wants("token-1")
+}
+
 // TestLendKind: a route gets the kind of credential that it is for, and what is
 // kept of the other kind goes.
 func TestLendKind(t *testing.T) {
@@ -408,7 +462,16 @@ func TestLendKind(t *testing.T) {
 	if err != nil || string(l.Secret.Expose()) != "token-2" {
 		t.Fatalf("%v %v", l, err)
 	}
-	(*backend)(w.Daemon).Settle(l.Permit, grant.Outcome{})
+	(*backend)(w.Daemon).Settle(l.Permit, grant.Outcome{Status: 403})
+	g.clock.move(trust)
+	w.cache.now = g.clock.now
+	if l, err = w.lend(t.Context(), "r2a"); err != nil || string(l.Secret.Expose()) != "token-2" {
+		t.Fatalf("%v %v", l, err)
+	}
+	(*backend)(w.Daemon).Settle(l.Permit, grant.Outcome{Status: 401})
+	if w.Cached() != 0 {
+		t.Error("a token is kept that the service refuses")
+	}
 	w.Forget(w.caller.Wallet, serviceOf(t, "openai"))
 	w.cache.vault = w.shelf
 	if l, err := w.lend(t.Context(), "r3"); !errors.Is(err, errChanged) || !l.Secret.IsZero() || w.Cached() != 0 {
