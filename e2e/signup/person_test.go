@@ -131,6 +131,29 @@ func (y way) through(t *testing.T) outcome {
 	return o
 }
 
+// TestSignedIn: a person's browser stays signed in, and a run there finds its way
+// where the service shows no form to sign in by.
+func TestSignedIn(t *testing.T) {
+	if campaign(t) == 0 {
+		t.Skip("for the campaign: TestPerson has one such service")
+	}
+	for _, service := range []string{"openrouter", "anthropic", "groq"} {
+		t.Run(service, func(t *testing.T) {
+			t.Parallel()
+			w := start(t, sites.Options{Service: service})
+			w.attend(way{})
+			if o := w.provision(); o.code != 0 {
+				t.Fatal(o)
+			}
+			w.settled("the first run")
+			w.rounds()
+			if n := w.tabs(); n != 1 {
+				t.Errorf("%d tabs are in the person's browser, which had one", n)
+			}
+		})
+	}
+}
+
 // theirs starts a browser as a person has it, with DevTools at the address that
 // is returned. It finds every name at the site.
 func (w *world) theirs() string {
