@@ -136,6 +136,12 @@ func (h *Host) makeKey(ctx context.Context, e *catalog.Entry, a agentkeys.Agent,
 		}
 		return nil, errors.Join(fmt.Errorf("no key is made for sure, and one that is will be deleted: %w", err), rerr)
 	}
+	if others := h.minted.where(func(o MintedKey) bool { return o.Service == k.Service && o.At == k.At && o.ID == made.ID }); len(others) > 0 {
+		made.Secret.Clear()
+		err = fmt.Errorf("%w: a key that was made before", mint.ErrAnswer)
+		ev.Reason = mintReason(err)
+		return nil, errors.Join(fmt.Errorf("no key is made for sure, and one that is will be deleted: %w", err), h.audit.Record(ctx, ev))
+	}
 	k.ID, k.State = made.ID, MintedLive
 	if made.Limited {
 		k.Limit, k.Per = w.Limit, w.Per

@@ -2,13 +2,20 @@ package local
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/litentry/agentkeys/internal/book"
 	"github.com/litentry/agentkeys/internal/dirblob"
+	"github.com/litentry/agentkeys/internal/grant"
+	"github.com/litentry/agentkeys/internal/mint"
 	"github.com/litentry/agentkeys/internal/secret"
 	"github.com/litentry/agentkeys/internal/testsrv/manage"
 	"github.com/litentry/agentkeys/internal/vault"
@@ -225,4 +232,75 @@ func TestMintedUnrecorded(t *testing.T) {
 	w.Host = nil
 	next.open()
 	within(t, "it is deleted", func() bool { next.due(); return len(u.Live()) == 0 })
+}
+
+// TestMintedReplayed: a service, or who stands before it, that answers with a key
+// it has given before makes no grant: two would share it, and the end of one
+// would be the end of both.
+func TestMintedReplayed(t *testing.T) {
+	w := newWorld(t)
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			_, _ = io.WriteString(out, `{"data":[]}`)
+			return
+		}
+		out.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(out, `{"key":"`+routerKey(3)+`","data":{"hash":"abc"}}`)
+	}))
+	t.Cleanup(srv.Close)
+	svc, ca := serviceOf(t, "openrouter"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
+	_, err := w.SetService(t.Context(), svc, ServiceChange{
+		BaseURL: &srv.URL, MintURL: &srv.URL, CAPEM: &ca, Force: true,
+		AllowAddresses: []netip.AddrPort{netip.MustParseAddrPort(srv.Listener.Addr().String())},
+	})
+	if err == nil {
+		_, err = w.StoreManagement(t.Context(), svc, secret.FromString("management-key"), false)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.agent("coder")
+	w.agent("other")
+	w.lend("coder", "openrouter", book.Terms{})
+	_, err = w.Grant(t.Context(), agentOf(t, "other"), svc, book.Terms{Expires: time.Now().Add(time.Hour)})
+	if !errors.Is(err, mint.ErrAnswer) || strings.Contains(err.Error(), routerKey(3)) || len(w.grantsOf(agentOf(t, "other"))) != 0 {
+		t.Errorf("lent: %v", err)
+	}
+	if all := w.minted.where(func(k MintedKey) bool { return k.ID == "abc" }); len(all) != 1 || all[0].State != MintedLive || all[0].Agent != agentOf(t, "coder") {
+		t.Errorf("%+v", all)
+	}
+	if got := w.lastOf(opMint); got.Decision != grant.Failed || got.Reason != "unexpected answer" {
+		t.Errorf("on record: %+v", got)
+	}
+}
+
+// TestMintedClockSet: a key that may be there is looked for several times, though
+// a clock that was set says that it was asked for long ago.
+func TestMintedClockSet(t *testing.T) {
+	w, u := mintWorld(t, manage.Options{})
+	u.Fail(manage.CutAfter)
+	if err := <-w.granting(); !errors.Is(err, mint.ErrTemporary) {
+		t.Fatal(err)
+	}
+	k := w.mintedKeys()[0]
+	m, at, err := func() (*mint.Minter, string, error) {
+		e, err := w.cat.entry(k.Service)
+		if err != nil {
+			return nil, "", err
+		}
+		return w.minter(e)
+	}()
+	if err != nil || at != k.At {
+		t.Fatal(err)
+	}
+	u.Fail(manage.Up)
+	management := secret.FromString(u.Management())
+	defer management.Clear()
+	k.Name, k.Created = "agentkeys-not-listed-yet", k.Created.Add(-24*time.Hour)
+	if err := w.unmakeNamed(t.Context(), m, management, k); !errors.Is(err, errLost) {
+		t.Errorf("at the first try: %v", err)
+	}
+	if k.Tries = 5; w.unmakeNamed(t.Context(), m, management, k) != nil {
+		t.Error("it is looked for without an end")
+	}
 }

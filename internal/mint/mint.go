@@ -76,6 +76,8 @@ type Key struct {
 	// Limited and Expiring say what the service itself enforces of what was
 	// wanted.
 	Limited, Expiring bool
+
+	unlimited, unending bool // the answer does not say that it enforces that
 }
 
 // Listed is a key as the service lists it.
@@ -224,7 +226,7 @@ func (m *Minter) Mint(ctx context.Context, management secret.Value, w Want) (Key
 		k.Secret.Clear()
 		return Key{}, err
 	}
-	k.Limited, k.Expiring = w.Limit > 0, !w.Expires.IsZero()
+	k.Limited, k.Expiring = w.Limit > 0 && !k.unlimited, !w.Expires.IsZero() && !k.unending
 	return k, nil
 }
 

@@ -268,6 +268,7 @@ func TestStrangeAnswers(t *testing.T) {
 		"a path for id": {201, "", `{"key":"` + canary + `","data":{"hash":"../keys"}}`},
 		"no key":        {201, "", `{"data":{"hash":"abc"}}`},
 		"two lines":     {201, "", `{"key":"` + canary + `\n","data":{"hash":"abc"}}`},
+		"another name":  {201, "", `{"key":"` + canary + `","data":{"hash":"abc","name":"agentkeys-b-2"}}`},
 		"a redirect":    {302, "Location: https://elsewhere.test/", canary},
 		"endless":       {201, "", `{"key":"` + strings.Repeat(canary, 4000) + `"}`},
 	} {
@@ -275,6 +276,22 @@ func TestStrangeAnswers(t *testing.T) {
 		got, err := m.Mint(t.Context(), k, Want{Name: "agentkeys-a-1"})
 		if !errors.Is(err, ErrAnswer) || !Made(err) || !got.Secret.IsZero() || strings.Contains(err.Error(), canary) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// What the service itself enforces is what it says, and not what was asked for.
+	want := Want{Name: "agentkeys-a-1", Limit: 5 * grant.USD, Per: grant.Day, Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)}
+	for data, c := range map[string]struct{ limited, expiring bool }{
+		`"limit":5,"limit_reset":"daily","expires_at":"2030-01-01T00:00:00Z"`:         {true, true},
+		`"limit":4.99,"limit_reset":"daily","expires_at":"2029-01-01T00:00:00Z"`:      {true, true},
+		`"limit":5.01,"limit_reset":"daily","expires_at":"2030-01-01T00:00:01Z"`:      {false, false},
+		`"limit":5,"limit_reset":"monthly","expires_at":null`:                         {false, false},
+		`"limit":5,"limit_reset":null`:                                                {false, false},
+		`"limit":null,"limit_reset":"daily","expires_at":"2030-01-01T02:00:00+02:00"`: {false, true},
+		`"limit":"5","limit_reset":7,"expires_at":"tomorrow"`:                         {false, false},
+	} {
+		got, err := strange(t, 201, "", `{"key":"`+canary+`","data":{"hash":"abc","name":"agentkeys-a-1",`+data+`}}`).Mint(t.Context(), k, want)
+		if err != nil || got.Limited != c.limited || got.Expiring != c.expiring {
+			t.Errorf("%s: limited %t, expiring %t, %v", data, got.Limited, got.Expiring, err)
 		}
 	}
 	if err := strange(t, 404, "", `{}`).Revoke(t.Context(), k, "abc"); !errors.Is(err, ErrAnswer) {

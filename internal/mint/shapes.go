@@ -75,13 +75,27 @@ var openRouter = shape{
 		var out struct {
 			Key  string `json:"key"`
 			Data struct {
-				Hash string `json:"hash"`
+				Hash    string `json:"hash"`
+				Name    string `json:"name"`
+				Limit   any    `json:"limit"` // in dollars; none of these three keeps a key from being used
+				Reset   any    `json:"limit_reset"`
+				Expires any    `json:"expires_at"`
 			} `json:"data"`
 		}
 		if err := m.call(ctx, k, http.MethodPost, "/keys", in, &out); err != nil {
 			return Key{}, err
 		}
-		return made(out.Data.Hash, out.Key)
+		if n := out.Data.Name; n != "" && n != w.Name {
+			return Key{}, fmt.Errorf("%w: a key with another name", ErrAnswer) // to another request, maybe
+		}
+		key, err := made(out.Data.Hash, out.Key)
+		limit, ok := out.Data.Limit.(float64)
+		reset, _ := out.Data.Reset.(string)
+		key.unlimited = !ok || limit > float64(w.Limit)/float64(grant.USD) || reset != in.Reset
+		text, _ := out.Data.Expires.(string)
+		end, terr := time.Parse(time.RFC3339, text)
+		key.unending = terr != nil || end.After(w.Expires)
+		return key, err
 	},
 	revoke: func(ctx context.Context, m *Minter, k secret.Value, id string) (bool, error) {
 		return m.drop(ctx, k, "/keys/"+url.PathEscape(id))
