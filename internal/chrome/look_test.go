@@ -291,7 +291,7 @@ func TestLooksAreBounded(t *testing.T) {
 			t.Fatalf("%d bytes of text, %d of name", len(e.Text), len(e.Name))
 		}
 	}
-	s.page(shop+"/frames", `<script>for (let i = 0; i < 80; i++) { const f = document.createElement('iframe'); f.height = 30; f.srcdoc = '<p>inner'; document.body.append(f) }
+	s.page(shop+"/frames", `<script>for (let i = 0; i < 66; i++) { const f = document.createElement('iframe'); f.height = 30; f.srcdoc = '<p>inner'; document.body.append(f) }
 		onload = () => document.body.insertAdjacentHTML('afterbegin', '<p id=all>all')</script>`)
 	r.open(shop + "/frames")
 	r.see("#all")

@@ -3,6 +3,7 @@ package chrome
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,9 +37,11 @@ func newProfile(dir string) (*profile, error) {
 	root := os.Getuid() == 0
 	if root && !passable(dir) {
 		// Another user cannot get there. The profile lives in a directory of
-		// the system then, as private as it would be here.
-		for _, temp := range []string{os.TempDir(), tempRoot, "/var/tmp"} {
-			if dir = filepath.Join(temp, "agentkeys-browser"); passable(dir) {
+		// the system then, as private as it would be here. Anybody may have
+		// taken the name, but in the last of these.
+		for _, temp := range []string{os.TempDir(), tempRoot, "/var/tmp", "/run"} {
+			dir = filepath.Join(temp, "agentkeys-browser")
+			if _, err := os.Lstat(dir); passable(dir) && (errors.Is(err, fs.ErrNotExist) || ours(dir) == nil) {
 				break
 			}
 		}
