@@ -51,6 +51,34 @@ func TestKillHeld(t *testing.T) {
 	}
 }
 
+// TestKillAlone kills a run in a browser of its own before a person is wanted:
+// the next one comes to where one is, and ends with them.
+func TestKillAlone(t *testing.T) {
+	if campaign(t) == 0 {
+		t.Skip("for the campaign: TestKillHeld has services that need nobody")
+	}
+	y := wayOf("brave-search")
+	for _, request := range []string{"POST /register", "GET /verify"} {
+		for _, done := range []bool{true, false} {
+			m := moment{request: request, done: done}
+			t.Run(m.String(), func(t *testing.T) {
+				t.Parallel()
+				w := start(t, y.site)
+				w.kill(m)
+				if o := w.provision("--json", "--resume"); o.code != 10 || !strings.Contains(o.failure.Error.Problem, y.kind) {
+					t.Fatal(o)
+				}
+				w.attend(y)
+				if o := w.provision("--json", "--resume"); o.code != 0 || !o.answer.Resumed {
+					t.Fatal(o)
+				}
+				w.settled("after a kill at " + m.String())
+				w.browserless("after a kill")
+			})
+		}
+	}
+}
+
 // killHeld runs the command until the service has a request of it, and kills it.
 func (w *world) killHeld(request string, done bool) {
 	w.t.Helper()
