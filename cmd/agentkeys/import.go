@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -94,6 +95,10 @@ func (a *app) checkImport(cmd *cobra.Command, o *importing, args []string) error
 		return usage(cmd, errors.New("standard input is no file to replace in or to shred"))
 	case slices.Contains(args, "-") && len(args) > 1:
 		return usage(cmd, errors.New("standard input is read alone"))
+	case o.format != "" && !slices.Contains(keyfile.Formats(), keyfile.Format(o.format)):
+		return usage(cmd, errors.New("--format is dotenv, json, 1password, bitwarden or csv"))
+	case twice(args) != "":
+		return usage(cmd, fmt.Errorf("%s is named twice", printable(twice(args))))
 	case !o.yes && !o.dryRun && !a.onTerminal():
 		return failWith(exitUsage, "usage", errors.New("there is no terminal to ask at"), "add --yes, or --dry-run to see what is there")
 	}
@@ -242,13 +247,29 @@ func clearImports(files []*importFile) {
 	}
 }
 
+// twice returns a file that stands in a list twice, "" if none does.
+func twice(files []string) string {
+	seen := map[string]bool{}
+	for _, f := range files {
+		if f = filepath.Clean(f); seen[f] {
+			return f
+		}
+		seen[f] = true
+	}
+	return ""
+}
+
 func explainKeyfile(path string, err error) error {
 	switch {
 	case isMissing(err):
 		return failWith(exitNotFound, "not-found", fmt.Errorf("no file %s", path), "check its name")
 	case errors.Is(err, keyfile.ErrEncrypted):
 		return failWith(exitUsage, "usage", fmt.Errorf("%s: %w", path, err), "export it anew, unencrypted, and shred it afterwards with --shred")
-	case errors.Is(err, keyfile.ErrFormat), errors.Is(err, keyfile.ErrTooLarge), errors.Is(err, keyfile.ErrKind):
+	case errors.Is(err, keyfile.ErrTooLarge):
+		return failWith(exitUsage, "usage", fmt.Errorf("%s: %w", path, err), "put what has the keys into a file of its own; 'agentkeys scan' looks through many files")
+	case errors.Is(err, keyfile.ErrKind):
+		return failWith(exitUsage, "usage", fmt.Errorf("%s: %w", path, err), "name a regular file of yours, or - for standard input; 'agentkeys scan DIR' looks through a directory")
+	case errors.Is(err, keyfile.ErrFormat):
 		return failWith(exitUsage, "usage", fmt.Errorf("%s: %w", path, err), "name the format with --format dotenv, json, 1password, bitwarden or csv, or mend the file")
 	}
 	return fmt.Errorf("%s: %w", path, err)
