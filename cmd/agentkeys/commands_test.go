@@ -17,8 +17,10 @@ import (
 	"syscall"
 	"time"
 
+	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/litentry/agentkeys/internal/signer"
 	"github.com/litentry/agentkeys/internal/testsrv"
 )
 
@@ -89,6 +91,7 @@ func cmdWorld(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("world: agentkeys %s: %v", args[0], err)
 		}
 	}
+	ts.Check(cheapRoots(s.home, ts.Getenv("AGENTKEYS_PASSPHRASE_FILE")))
 	agentkeys("up", "--port", ts.Getenv("port"))
 	for _, name := range args {
 		agentkeys("services", "set", name, "--base-url", ts.Getenv(name),
@@ -102,6 +105,38 @@ func cmdWorld(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Setenv("KEY", "")
 	}
 	agentkeys("agent", "create", "coder")
+}
+
+// cheapRoots makes the roots of a new home, with little work for scrypt: what
+// guesses at a passphrase cost is the affair of the scripts that have up make
+// the roots, and each of the many starts in the others would cost it too.
+func cheapRoots(home, passphraseFile string) error {
+	data := filepath.Join(home, "data")
+	if _, err := os.Lstat(data); err == nil {
+		return nil // there is a home already
+	}
+	passphrase, err := os.ReadFile(passphraseFile)
+	if err != nil {
+		return err
+	}
+	recipient, err := age.NewScryptRecipient(strings.TrimSuffix(string(passphrase), "\n"))
+	if err != nil {
+		return err
+	}
+	recipient.SetWorkFactor(10)
+	plain, err := signer.EncodeRoots(signer.NewRoots())
+	if err != nil {
+		return err
+	}
+	var sealed bytes.Buffer
+	w, err := age.Encrypt(&sealed, recipient)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(plain.Expose())
+	return errors.Join(err, w.Close(), os.MkdirAll(data, 0o700),
+		os.WriteFile(filepath.Join(data, "roots.age"), sealed.Bytes(), 0o600),
+		os.WriteFile(filepath.Join(data, "custody.json"), []byte(`{"version":1,"keeper":"passphrase"}`+"\n"), 0o600))
 }
 
 // seen [-count=N] NAME PATTERN looks for a request that reached a stand-in. Each
