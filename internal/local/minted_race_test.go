@@ -304,3 +304,38 @@ func TestMintedClockSet(t *testing.T) {
 		t.Error("it is looked for without an end")
 	}
 }
+
+// TestMintedGivenUp: an owner who goes away while the service makes a key leaves
+// none, whether its answer had come or not.
+func TestMintedGivenUp(t *testing.T) {
+	at := newHold()
+	w, u := mintWorld(t, manage.Options{After: func(method, _ string) {
+		if method == "POST" {
+			at.moment()
+		}
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	at.arm()
+	granted := make(chan error, 1)
+	go func() {
+		_, err := w.Grant(ctx, agentOf(t, "coder"), serviceOf(t, "openrouter"), book.Terms{Expires: time.Now().Add(time.Hour)})
+		granted <- err
+	}()
+	<-at.there
+	if len(u.Live()) != 1 {
+		t.Fatal("no key is made")
+	}
+	cancel()
+	if err := <-granted; !errors.Is(err, mint.ErrTemporary) || len(w.grantsOf(agentOf(t, "coder"))) != 0 {
+		t.Errorf("granted: %v", err)
+	}
+	if all := w.mintedKeys(); len(all) != 1 || all[0].State != MintedMaking || all[0].ID != "" {
+		t.Errorf("%+v", all)
+	}
+	close(at.letsGo)
+	within(t, "the key is gone", func() bool { w.due(); return len(u.Live()) == 0 })
+	if status, _ := w.says("coder"); status != 403 {
+		t.Errorf("lent: %d", status)
+	}
+	w.isWhole(u)
+}
