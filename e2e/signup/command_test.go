@@ -128,7 +128,7 @@ func TestNoBrowser(t *testing.T) {
 	if o.code != 5 || !strings.Contains(o.failure.Error.Fix, "Chromium") && !strings.Contains(o.failure.Error.Problem, "Chromium") {
 		t.Error(o)
 	}
-	if o := w.provision("--json", "--browser", filepath.Join(t.TempDir(), "none")); o.code != 1 || len(w.site.Visits()) > 0 {
+	if o := w.provision("--json", "--browser", filepath.Join(t.TempDir(), "none")); o.code != 2 || len(w.site.Visits()) > 0 {
 		t.Error(o)
 	}
 	// What is no browser is said to be none, and ends.
