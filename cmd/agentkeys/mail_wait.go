@@ -54,7 +54,7 @@ count.`,
 			if err != nil {
 				return err
 			}
-			tell := a.mailProgress()
+			tell := a.mailProgress("", "")
 			found, err := client.WaitMail(cmd.Context(), q, tell)
 			if err != nil {
 				return err
@@ -75,11 +75,14 @@ count.`,
 	return c
 }
 
-// mailProgress tells a person what has come so far, where that changes.
-func (a *app) mailProgress() func(control.MailSeen) {
-	last := ""
+// waiting is told of a wait for mail before anything has come.
+const waiting = "waiting …"
+
+// mailProgress tells a person what has come so far, where that is not what was
+// told last. Lines begin with margin.
+func (a *app) mailProgress(margin, last string) func(control.MailSeen) {
 	return func(s control.MailSeen) {
-		text := "waiting …"
+		text := waiting
 		switch n := s.Came(); {
 		case s.Error != "":
 			text = "the inbox cannot be read right now: " + printable(s.Error)
@@ -89,7 +92,7 @@ func (a *app) mailProgress() func(control.MailSeen) {
 			text = fmt.Sprintf("%d messages came that do not count; waiting …", n)
 		}
 		if text != last {
-			a.hint(text)
+			a.hint(margin + text)
 		}
 		last = text
 	}

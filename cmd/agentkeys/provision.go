@@ -180,7 +180,7 @@ func (p *provisioning) one(ctx context.Context, svc agentkeys.Service) error {
 		return err
 	}
 	daemon.Harden() // a key is about to be in this memory
-	k := keep{p.client, e, p.hints, p.a.mailProgress()}
+	k := keep{p.client, e, p.hints, p.a.mailProgress(fmt.Sprintf(phase, "mail", ""), waiting)}
 	run := &provision.Run{
 		Service: svc, Entry: e, Vault: k, Log: k, Dir: p.paths.Provision(),
 		Only: catalog.Door(p.door), Force: p.force, Resume: p.resume, Tell: p.teller(), Now: time.Now,
@@ -208,6 +208,9 @@ func (p *provisioning) one(ctx context.Context, svc agentkeys.Service) error {
 	return kept
 }
 
+// phase is a line of a run's progress: what goes on, and what there is to say.
+const phase = "  %-15s %s"
+
 // teller shows the phases of a run as they come.
 func (p *provisioning) teller() provision.Tell {
 	if p.a.json {
@@ -220,9 +223,9 @@ func (p *provisioning) teller() provision.Tell {
 		}
 		switch {
 		case ph.Ended && ph.Took > time.Second:
-			fmt.Fprintf(p.a.stderr, "  %-15s took %s\n", name, ph.Took.Round(100*time.Millisecond))
+			fmt.Fprintf(p.a.stderr, phase+"\n", name, "took "+ph.Took.Round(100*time.Millisecond).String())
 		case !ph.Ended:
-			fmt.Fprintf(p.a.stderr, "  %-15s %s\n", name, ph.Note)
+			fmt.Fprintf(p.a.stderr, phase+"\n", name, ph.Note)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func explainStep(svc agentkeys.Service, f *recipe.Failure, err error, again stri
 		return failWith(exitPerson, "needs-person", err, window)
 	case recipe.Stopped:
 		if errors.Is(err, context.Canceled) {
-			return errInterrupted
+			return failWith(exitInterrupted, "interrupted", errors.New("interrupted"), again)
 		}
 		return err // what could not be recorded or kept says why itself
 	case recipe.NoMail:

@@ -115,6 +115,9 @@ func (p *process) explain(err error) error {
 			return fmt.Errorf("%w: allow user namespaces (kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns) or install chromium-sandbox", ErrSandbox)
 		}
 	}
+	if said == "" {
+		return fmt.Errorf("%w: %w", ErrStart, err)
+	}
 	return fmt.Errorf("%w: %w; it said: %s", ErrStart, err, said)
 }
 

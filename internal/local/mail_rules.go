@@ -37,10 +37,13 @@ func MailRules(e *catalog.Entry, rc mailhead.Receiver, hints MailHints) (verifym
 	if known.Digits > 0 {
 		r.Code = &verifymail.CodeRule{Digits: known.Digits, Labels: known.Labels}
 	}
+	nothing := len(r.LinkHosts) == 0 && r.Code == nil
 	switch {
+	case len(r.Senders) == 0 && nothing:
+		return verifymail.Rules{}, fmt.Errorf("%w: neither who sends the mail of %s nor what is in it is known", ErrMailFacts, e.ID)
 	case len(r.Senders) == 0:
 		return verifymail.Rules{}, fmt.Errorf("%w: who sends the mail of %s is unknown", ErrMailFacts, e.ID)
-	case len(r.LinkHosts) == 0 && r.Code == nil:
+	case nothing:
 		return verifymail.Rules{}, fmt.Errorf("%w: neither a link nor a code of %s is known", ErrMailFacts, e.ID)
 	}
 	return r, nil

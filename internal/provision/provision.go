@@ -35,8 +35,8 @@ var (
 	ErrNothing = errors.New("there is no run to go on with")
 	// ErrUnfinished: a run by another door may have left a key at the service.
 	ErrUnfinished = errors.New("an earlier run did not end")
-	// ErrLogin: there is an account, and what one logs in with is gone.
-	ErrLogin = errors.New("the login of the account is not in the vault")
+	// ErrLogin: there is an account, and what one logs in with is gone, or damaged.
+	ErrLogin = errors.New("the login of the account is lost")
 	// ErrPerson: a person is wanted, and none is there.
 	ErrPerson = errors.New("a person is wanted")
 )

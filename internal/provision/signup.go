@@ -165,7 +165,7 @@ func (s *Signup) Enter(ctx context.Context, j *Journal, tell Tell) (Found, error
 		return Found{}, err
 	}
 	var known []agentkeys.MessageID
-	if login.Address != "" && j.state.Account != None {
+	if login.Address != "" {
 		if known, err = s.Post.Came(ctx, login.Address); err != nil {
 			return Found{}, err
 		}
@@ -231,7 +231,7 @@ func (s *Signup) login(ctx context.Context, r *catalog.Recipe, j *Journal) (Logi
 	if err == nil {
 		defer v.Clear()
 		if json.Unmarshal(v.Expose(), &l) != nil || l.Address == "" || r.Account == catalog.AccountPassword && l.Password == "" {
-			return Login{}, fmt.Errorf("%w: what is kept of the account of %s cannot be read", ErrJournal, s.Entry.ID)
+			return Login{}, fmt.Errorf("%w: what is kept of the account at %s is damaged", ErrLogin, s.Entry.Name)
 		}
 		return l, nil
 	}

@@ -110,7 +110,7 @@ func TestLoginIsKeptFirst(t *testing.T) {
 	}
 	v.drawer[Account] = "damaged"
 	s.Vault = v
-	if _, err := s.Enter(t.Context(), &Journal{}, nil); !errors.Is(err, ErrJournal) || strings.Contains(err.Error(), "damaged\"") {
+	if _, err := s.Enter(t.Context(), &Journal{}, nil); !errors.Is(err, ErrLogin) || !strings.Contains(err.Error(), "is damaged") {
 		t.Error(err)
 	}
 }
