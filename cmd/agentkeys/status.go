@@ -30,7 +30,7 @@ func (a *app) statusCmd() *cobra.Command {
 				a.printBroker(st.Broker)
 				a.printMailStatus(st.Mail)
 				fmt.Fprintf(a.stdout, "  keys                %d stored under epoch %d, %d open in memory%s\n", st.Credentials, st.Epoch, st.Cached, besides(st))
-				fmt.Fprintf(a.stdout, "  agents              %d, with %d grants\n", st.Agents, st.Grants)
+				fmt.Fprintf(a.stdout, "  agents              %d, with %d grants in force\n", st.Agents, st.Grants)
 				fmt.Fprintf(a.stdout, "  audit log           %d entries\n", st.LogSize)
 				if st.LogError != "" {
 					fmt.Fprintf(a.stdout, "  AUDIT LOG STOPPED   %s\n", st.LogError)

@@ -23,7 +23,7 @@ type Status struct {
 	StoreError  string           `json:"store_error,omitempty"` // why Credentials is not known
 	Cached      int              `json:"cached"`                // opened credentials in memory
 	Agents      int              `json:"agents"`
-	Grants      int              `json:"grants"`
+	Grants      int              `json:"grants"`   // in force
 	LogSize     int64            `json:"log_size"` // audit entries
 	LogError    string           `json:"log_error,omitempty"`
 	Hardening   daemon.Hardening `json:"hardening"`
@@ -50,8 +50,13 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 	s := Status{
 		PID: os.Getpid(), Version: h.opts.Version, Address: h.addr.String(), Wallet: h.wallet,
 		Started: h.started, Epoch: h.keys.Epoch(), Cached: h.daemon.Cached(),
-		Agents: len(h.dir.Agents()), Grants: len(h.dir.Grants()),
+		Agents:  len(h.dir.Agents()),
 		LogSize: h.audit.Size(), Hardening: h.harden,
+	}
+	for _, g := range h.dir.Grants() {
+		if h.inForce(g) {
+			s.Grants++
+		}
 	}
 	if m := h.mail; m.err != nil {
 		s.Mail = &MailStatus{Error: m.err.Error()}
