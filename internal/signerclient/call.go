@@ -88,10 +88,11 @@ func (c *caller) once(ctx context.Context, method, path, token string, body any)
 	}
 	defer res.Body.Close()
 	answer, err := readAnswer(res.Body)
+	if cause := ctx.Err(); cause != nil {
+		clear(answer) // or what a server says to one who has hung up
+		return nil, cause
+	}
 	if err != nil {
-		if cause := ctx.Err(); cause != nil {
-			return nil, cause
-		}
 		if errors.Is(err, ErrUnreachable) {
 			return nil, &retry{err: err}
 		}
