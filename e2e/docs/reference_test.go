@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"errors"
 	"go/ast"
 	"go/constant"
 	"go/parser"
@@ -300,10 +301,16 @@ func TestFiles(t *testing.T) {
 	}
 	s.bring(t)
 	err := filepath.WalkDir(home, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // what goes away while it is looked at
+		}
 		if err != nil {
 			return err
 		}
 		fi, err := d.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

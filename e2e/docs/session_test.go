@@ -305,10 +305,16 @@ func (s *session) searchForKeys() {
 func (s *session) searchDir(dir string) {
 	s.t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // what goes away while it is looked at
+		}
 		if err != nil || !d.Type().IsRegular() || strings.Contains(path, "node_modules") {
 			return err
 		}
 		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}

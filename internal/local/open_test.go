@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -140,13 +141,19 @@ func TestPrivate(t *testing.T) {
 		}
 	}
 	w.open()
-	err := filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // what goes away while it is looked at
+		}
 		if err != nil || path == w.dir {
 			return err
 		}
 		fi, err := d.Info()
 		if err == nil && fi.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: %v", path, fi.Mode())
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
 		}
 		return err
 	})
