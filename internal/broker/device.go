@@ -263,7 +263,10 @@ func (b *Broker) takeOut(ctx context.Context, account string, by token.Session, 
 		e := grant.Event{Op: op, Actor: by.Wallet, Parent: by.Parent, Agent: agentOr(rec.Agent, by.Agent), Subject: "device " + t.String()}
 		return try.revoke(ctx, e, func() error {
 			err := b.apply(ctx, Change{Writes: writes, Events: []NewEvent{event}})
-			if err != nil && !errors.Is(err, ErrConflict) {
+			switch {
+			case err == nil:
+				b.devices.forget(t) // here at once; elsewhere when it is heard
+			case !errors.Is(err, ErrConflict):
 				b.devices.bury(t, version)
 				b.feed.tell(event)
 			}

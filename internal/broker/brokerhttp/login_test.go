@@ -75,6 +75,21 @@ func TestRenew(t *testing.T) {
 	d.mint(brokertest.STS).problem(401, brokerapi.CodeDevice)
 }
 
+// TestLogoutAtOnce: who has logged out is out where that was answered, before
+// the events have told of it.
+func TestLogoutAtOnce(t *testing.T) {
+	w := brokertest.NewWorld(t)
+	s := &brokertest.Flaky{State: brokertest.SQLite(t, w)}
+	n := serve(t, w, s)
+	d := n.login("ada@example.org")
+	renew := call{method: "POST", path: brokerapi.PathSession, key: d.key}
+	s.Feed.Set(errAway) // and what was heard is fresh: the clock stands still
+	d.s = into[brokerapi.Session](n.send(renew))
+	d.do("DELETE", brokerapi.PathSession, nil).want(204)
+	n.send(renew).problem(401, brokerapi.CodeDevice)
+	d.do("GET", brokerapi.PathDevices, nil).problem(401, brokerapi.CodeDevice)
+}
+
 // TestRenewStrangers: of the proofs of those who have no device nothing is kept.
 func TestRenewStrangers(t *testing.T) {
 	w := brokertest.NewWorld(t)
