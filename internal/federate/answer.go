@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/litentry/agentkeys/internal/retryafter"
 	"github.com/litentry/agentkeys/internal/secret"
 )
 
@@ -79,7 +79,7 @@ func refusal(host string, res *http.Response, answer, assertion []byte) error {
 	e := &Error{Host: host, Status: status, Err: ErrRefused}
 	switch {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500:
-		e.Err, e.RetryAfter = ErrTemporary, retryAfter(res.Header.Get("Retry-After"))
+		e.Err, e.RetryAfter = ErrTemporary, retryafter.Parse(res.Header.Get("Retry-After"), MaxRetryAfter)
 	case status >= 300 && status < 400:
 		e.Err, e.Detail = ErrAnswer, "it sends the token elsewhere, which is not followed"
 	case status < 400:
@@ -89,18 +89,6 @@ func refusal(host string, res *http.Response, answer, assertion []byte) error {
 		e.Code = codeWord(answer, assertion)
 	}
 	return e
-}
-
-// retryAfter reads a header of RFC 9110 §10.2.3.
-func retryAfter(text string) time.Duration {
-	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return min(time.Duration(n)*time.Second, MaxRetryAfter)
-	}
-	at, err := http.ParseTime(text)
-	if err != nil {
-		return 0
-	}
-	return min(max(time.Until(at), 0), MaxRetryAfter)
 }
 
 // codeWord returns what an answer calls its error: error of OAuth (RFC 6749

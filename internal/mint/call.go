@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/litentry/agentkeys/internal/retryafter"
 	"github.com/litentry/agentkeys/internal/secret"
 )
 
@@ -89,7 +89,7 @@ func (m *Minter) send(ctx context.Context, management secret.Value, method, path
 	}
 	if a.status == http.StatusTooManyRequests || a.status == http.StatusRequestTimeout || a.status >= 500 {
 		a.clear()
-		u := &Unavailable{Why: fmt.Sprintf("%s answered %d", m.base.Host, a.status), RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
+		u := &Unavailable{Why: fmt.Sprintf("%s answered %d", m.base.Host, a.status), RetryAfter: retryafter.Parse(resp.Header.Get("Retry-After"), MaxRetryAfter)}
 		if a.status == http.StatusTooManyRequests {
 			return nil, none{u}
 		}
@@ -100,17 +100,6 @@ func (m *Minter) send(ctx context.Context, management secret.Value, method, path
 
 // MaxRetryAfter bounds what a service can have us wait.
 const MaxRetryAfter = time.Hour
-
-func retryAfter(text string) time.Duration {
-	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31)
-	if err != nil {
-		if at, derr := http.ParseTime(text); derr == nil {
-			return min(max(time.Until(at), 0), MaxRetryAfter)
-		}
-		return 0
-	}
-	return min(time.Duration(n)*time.Second, MaxRetryAfter)
-}
 
 // refused turns an answer that is no success into an error.
 func (m *Minter) refused(a *answer) error {
