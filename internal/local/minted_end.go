@@ -396,10 +396,7 @@ func (h *Host) manager(ctx context.Context, k MintedKey) (*mint.Minter, secret.V
 	if at != k.At {
 		return nil, secret.Value{}, fmt.Errorf("%w: %s", errStrange, k.At)
 	}
-	management, err := h.Drawer(ctx, k.Service, DrawerManagement)
-	if errors.Is(err, vault.ErrNotFound) {
-		err = fmt.Errorf("%w: %s", ErrNoManagement, k.Service)
-	}
+	management, err := h.managementKey(ctx, k.Service)
 	return m, management, err
 }
 

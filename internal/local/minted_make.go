@@ -117,11 +117,8 @@ func (h *Host) makeKey(ctx context.Context, e *catalog.Entry, a agentkeys.Agent,
 	if err := h.audit.Record(ctx, ev); err != nil {
 		return nil, errors.Join(fmt.Errorf("recording %s: %w", ev.Op, err), h.minted.drop(k.Name))
 	}
-	management, err := h.Drawer(ctx, e.ID, DrawerManagement)
+	management, err := h.managementKey(ctx, e.ID)
 	if err != nil {
-		if errors.Is(err, vault.ErrNotFound) {
-			err = fmt.Errorf("%w: %s", ErrNoManagement, e.ID)
-		}
 		ev.Time, ev.Decision, ev.Reason = h.now().UTC(), grant.Failed, mintReason(err)
 		return nil, errors.Join(err, h.audit.Record(context.WithoutCancel(ctx), ev), h.minted.drop(k.Name))
 	}
@@ -184,6 +181,15 @@ func (h *Host) announce(svc agentkeys.Service, a agentkeys.Agent) (*mint.Minter,
 		return nil, MintedKey{}, fmt.Errorf("no key is made: %w", err)
 	}
 	return m, k, nil
+}
+
+// managementKey opens the management key of a service. ErrNoManagement.
+func (h *Host) managementKey(ctx context.Context, svc agentkeys.Service) (secret.Value, error) {
+	v, err := h.Drawer(ctx, svc, DrawerManagement)
+	if errors.Is(err, vault.ErrNotFound) {
+		err = fmt.Errorf("%w: %s", ErrNoManagement, svc)
+	}
+	return v, err
 }
 
 // mintReason is an error in words for the log.
